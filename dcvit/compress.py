@@ -5,6 +5,7 @@
 # %% ../nbs/10_compress.ipynb #f78ba060
 from __future__ import annotations
 import time
+from copy import deepcopy
 from dataclasses import dataclass, asdict, replace
 from pathlib import Path
 import hashlib, os, timm, torch
@@ -17,7 +18,7 @@ from .measure import logits, kl, agreement, top1, latency, check_finite
 from .recipe import Recipe, get_recipe
 from .inversion import invert
 from .recovery import Targets
-from .trial import trials
+from .trial import trials, compress_block
 from .progressive import progressive, oneshot
 from . import export
 
@@ -77,13 +78,13 @@ class Result:
 def _costs(c, net): return dict(macs=c.macs, macs_without_attention_products=c.linear, params=c.params, bytes=c.params*4,
     keep_macs=c.macs/net.total.macs, keep_macs_without_attention_products=c.linear/net.total.linear, keep_params=c.params/net.total.params)
 
-def _fidelity(teacher, student, sets):
-    "Agreement and KL on each set of images; with labels also top-1 of both"
+def _fidelity(teacher, student, raw, sets):
+    "Agreement and KL on each set of images, after recovery and (`raw`) before it; with labels also top-1"
     res = {}
     for name,(x,y) in sets.items():
-        t,s = logits(teacher, x), logits(student, x)
-        res[name] = dict(images=len(x), agreement=agreement(t,s), kl=kl(t,s))
-        if y is not None: res[name].update(top1_teacher=top1(t,y), top1_student=top1(s,y))
+        t,s,r = logits(teacher, x), logits(student, x), logits(raw, x)
+        res[name] = dict(images=len(x), agreement=agreement(t,s), agreement_before=agreement(t,r), kl=kl(t,s), kl_before=kl(t,r))
+        if y is not None: res[name].update(top1_teacher=top1(t,y), top1_student=top1(s,y), top1_before=top1(r,y))
     return res
 
 def report_figure(report:dict, net:Network, structure:Structure):
@@ -142,7 +143,7 @@ def compress(model:nn.Module,         # the teacher, a timm model; not changed
     b,cands = budget(net, keep_macs, keep_params, count), candidates(net, recipe.candidates)
     k,lefts = _lefts(net, b, cands, recipe.space)
     few = few_shot(images, cfg, n, seed)
-    teacher = export.deepcopy(model).eval().requires_grad_(False)
+    teacher = deepcopy(model).eval().requires_grad_(False)
     check_finite(teacher, few.tensor[:8].to(next(teacher.parameters())))
     arch,teacher = arch or export.describe(teacher), teacher.to(device).float()
     config = dict(recipe=asdict(recipe), measure=b.measure, target=float(b.target), seed=seed, device=device.type, teacher=_hash(teacher), images=few.fingerprint,
@@ -184,13 +185,15 @@ def _ram_mb(): return os.sysconf('SC_AVPHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')/1
 def _cache_mb(device): return torch.cuda.mem_get_info(device)[0]/2e6 if device.type=='cuda' else min(4096, _ram_mb()/4)
 
 def _report(net, structure, b, few, S, teacher, student, ts, chosen, lefts, recipe, seed, lab, timing, device):
+    raw = deepcopy(teacher)
+    for i in chosen: compress_block(raw, teacher, i, lefts[i], seed)
     c,sets = cost(net, structure), dict(metric_set=(S,None), few_shot=(few.tensor,None))
     if lab is not None: sets['labelled'] = lab
     return dict(budget=dict(measure=b.measure, asked=b.target/b.of(net.total), reached=b.of(c)/b.of(net.total), target=float(b.target)),
         teacher=_costs(net.total, net), student=_costs(c, net), chosen=chosen, blocks=export.to_json(structure),
         r_d=1-lefts[chosen[0]].hidden/net.blocks[chosen[0]].mlp.units,
         trials=[dict(block=t.block, score=t.score, before=t.before, top1=t.top1) for t in ts],
-        fidelity=_fidelity(teacher, student, sets),
+        fidelity=_fidelity(teacher, student, raw, sets),
         latency={str(n): latency(dict(teacher=teacher, student=student), input_shape(teacher), n, seconds=3) for n in (1,64)} if timing else {},
         few_shot=dict(images=len(few), fingerprint=few.fingerprint), recipe=asdict(recipe), seed=seed,
         environment=dict(torch=torch.__version__, timm=timm.__version__, device=str(device), threads=torch.get_num_threads(),

@@ -165,11 +165,16 @@ class _MakeView(torch.utils.data.Dataset):
         self.tf = create_transform(cfg['input_size'], is_training=True, auto_augment=augment, color_jitter=jitter,
             interpolation='bicubic', mean=three(cfg['mean']), std=three(cfg['std']), normalize=False)
     def __len__(self): return self.count
+    def _augment(self, im):
+        while True:
+            try: return self.tf(im)
+            except ValueError as e: # timm's posterize asks for 0 bits at full magnitude, which newer Pillow refuses: draw again
+                if 'bits' not in str(e): raise
     def __getitem__(self, i):
         state = _rng_state()
         try:
             _seed_all(self.seed*1_000_003 + self.first + i)
-            return torch.stack([self.tf(im.convert('RGB'))[:self.few.cfg['input_size'][0]] for im in self.few.images])
+            return torch.stack([self._augment(im.convert('RGB'))[:self.few.cfg['input_size'][0]] for im in self.few.images])
         finally: _set_rng(state)
 
 class Views:

@@ -5,7 +5,6 @@
 # %% ../nbs/11_export.ipynb #1792aaed
 from __future__ import annotations
 import difflib, json
-from copy import deepcopy
 from pathlib import Path
 import timm, torch
 from torch import nn

@@ -128,7 +128,8 @@ def _say(net, b, x):
 
 def plan(net:Network, b:Budget,
          cands:list, # indices of the blocks that may be compressed
-         k:int=None, # blocks to compress; None: the smallest number that leaves part of every MLP
+         k:int=None, # blocks to compress; None: the smallest number that leaves `least` of every MLP
+         least:float=.1, # fraction of hidden neurons to leave, where a larger `k` allows it
         )->Plan:
     "Blocks to compress and ratio to drop for a budget; raises `DcvitError` naming the feasible range"
     lo,hi = feasible(net, b, cands)
@@ -138,10 +139,11 @@ def plan(net:Network, b:Budget,
     ok = [n for n in range(1, len(cands)+1) if n*A-1e-6<=R<n*(A+B)*(1-1e-9)]
     if not ok: raise DcvitError(f'a budget of {_say(net,b,b.target)} falls between what {floor(R/(A+B))} and {floor(R/(A+B))+1} blocks reach')
     if k is not None and k not in ok: raise DcvitError(f'k={k} cannot reach this budget; k from {ok[0]} to {ok[-1]} can')
-    k = k or ok[0]
-    return Plan(k, max(0., (R/k - A)/B))
+    drop = lambda k: max(0., (R/k - A)/B)
+    k = k or next((n for n in ok if drop(n)<=1-least), ok[-1])
+    return Plan(k, drop(k))
 
-# %% ../nbs/01_structure.ipynb #e7efc12f
+# %% ../nbs/01_structure.ipynb #28c78813
 def compressed(net:Network,
                chosen:list, # indices of the blocks to compress
                r_d:float,   # ratio of hidden neurons to drop in each
@@ -165,7 +167,7 @@ def dropped(net:Network,
     for i in gone: s = s.set(i, Left(0,0))
     return s
 
-# %% ../nbs/01_structure.ipynb #02dc16c7
+# %% ../nbs/01_structure.ipynb #f94955b9
 def inverse(net:Network, structure:Structure)->Plan:
     "The `(k, r_d)` of one of the paper's structures; raises `DcvitError` if it is not one"
     ch = changed(net, structure)
@@ -173,7 +175,7 @@ def inverse(net:Network, structure:Structure)->Plan:
     if len(rs)>1 or any(structure[i].heads for i in ch): raise DcvitError("not one of the paper's structures")
     return Plan(len(ch), sum(1-structure[i].hidden/net.blocks[i].mlp.units for i in ch)/max(1,len(ch)))
 
-# %% ../nbs/01_structure.ipynb #db837433
+# %% ../nbs/01_structure.ipynb #35a33470
 def draw(net:Network, structure:Structure,
          ax=None,      # matplotlib axes; None: a new figure
          title:str='', # shown above the bars

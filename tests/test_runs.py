@@ -1,0 +1,91 @@
+"""The whole pipeline: seeds, resuming, being killed, the command line."""
+import random, shutil, signal, subprocess, time
+from dataclasses import replace
+
+import pytest, torch
+import dcvit
+from conftest import command
+from dcvit.recipe import Recipe, get_recipe
+from safetensors.torch import load_file
+
+tiny = dict(trial_length=4, step_length=4, metric_iters=20, metric_warmup=2)
+sets = ','.join(f'{k}={v}' for k,v in tiny.items())
+args = ['compress','demo','--keep_macs','.6','--set',sets,'--seed','3']
+
+def same(a, b):
+    a,b = (load_file(x/'model.safetensors') for x in (a,b))
+    assert {*a}=={*b} and all(torch.equal(a[k], b[k]) for k in a)
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory, cli):
+    "An uninterrupted run"
+    d = tmp_path_factory.mktemp('whole')
+    t = time.time()
+    p = cli(*args, '--out', d/'student', '--run_dir', d/'run')
+    assert p.returncode==0, p.stderr
+    return d, time.time()-t
+
+def test_killed_at_random_instants_and_resumed(whole, tmp_path, cli):
+    "Killed seven times, each time going on; the student is the same, bit for bit"
+    d,seconds = whole
+    rng,kills = random.Random(0),0
+    cmd = [command,*args,'--out',str(tmp_path/'student'),'--run_dir',str(tmp_path/'run')]
+    for i in range(7):
+        p = subprocess.Popen(cmd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try: p.wait(rng.uniform(.35, .8)*seconds)
+        except subprocess.TimeoutExpired: p.send_signal(signal.SIGKILL); kills += 1
+        p.wait()
+        if kills>=5 and not p.returncode: break
+        if not p.returncode: shutil.rmtree(tmp_path/'run'); shutil.rmtree(tmp_path/'student') # finished before the kill: start over
+    assert kills>=5
+    assert cli(*args, '--out', tmp_path/'student', '--run_dir', tmp_path/'run').returncode==0
+    same(tmp_path/'student', d/'student')
+
+def test_no_partial_files(whole):
+    assert not [p for p in whole[0].rglob('.*') if p.name!='.lock']
+
+def test_other_configuration_is_refused(whole, cli):
+    p = cli(*args[:-1], '4', '--out', whole[0]/'other', '--run_dir', whole[0]/'run')
+    assert p.returncode==2 and 'another configuration: ' in p.stderr and 'seed (3 before, 4 now)' in p.stderr
+
+def test_ctrl_c(tmp_path):
+    p = subprocess.Popen([command,'compress','demo','--keep_macs','.6','--out',str(tmp_path/'s')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(9); p.send_signal(signal.SIGINT)
+    out,err = p.communicate(timeout=60)
+    assert p.returncode==130 and 'Traceback' not in err and not (tmp_path/'s').exists()
+
+@pytest.mark.parametrize('mode,space', [('progressive','paper'),('oneshot','paper'),('progressive','blocks')])
+def test_two_runs_with_one_seed_are_identical(teacher, digits, mode, space):
+    r = replace(get_recipe('fast'), mode=mode, space=space, **tiny)
+    a,b,c = (dcvit.compress(teacher, digits['train'], n=20, keep_macs=.6, recipe=r, seed=s, timing=False, progress=False) for s in (1,1,2))
+    eq = lambda u,v: {*u}=={*v} and all(u[k].shape==v[k].shape and torch.equal(u[k], v[k]) for k in u)
+    assert eq(a.model.state_dict(), b.model.state_dict()) and not eq(a.model.state_dict(), c.model.state_dict())
+    assert a.report['trials']==b.report['trials']
+
+def test_augmented_paper_recipe_resumes(teacher, digits, tmp_path):
+    "The paper's recipe, shortened: augmentation and trials resume too"
+    r = replace(Recipe(), trial_length=2, step_length=2, views=2, metric_iters=10, metric_warmup=2)
+    run = lambda d: dcvit.compress(teacher, digits['train'], n=10, keep_macs=.75, recipe=r, run_dir=d, timing=False, progress=False).model.state_dict()
+    a = run(tmp_path/'a')
+    shutil.copytree(tmp_path/'a', tmp_path/'b')
+    for f in [*(tmp_path/'b'/'steps').iterdir(), *sorted((tmp_path/'b'/'trials').iterdir())[3:]]: f.unlink()
+    b = run(tmp_path/'b')
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+def test_recovery_helps(teacher, digits):
+    res = dcvit.compress(teacher, digits['train'], n=50, keep_macs=.5, timing=False, progress=False)
+    f = res.report['fidelity']['few_shot']
+    assert f['kl']<f['kl_before']/2 and abs(res.report['budget']['reached']-.5)<=.005
+
+def test_demo_command(cli, tmp_path):
+    p = cli('demo', '--keep_macs', '.6', cwd=tmp_path)
+    assert p.returncode==0, p.stderr
+    for words in ('asked 0.600','lost attention','top-1','latency','saved','the same logits'): assert words in p.stdout
+    q = cli('eval', tmp_path/'out'/'demo', '--teacher', 'demo')
+    assert q.returncode==0 and 'agreement' in q.stdout
+
+def test_metric_set_file(teacher, digits, tmp_path):
+    from dcvit.files import write_tensors
+    write_tensors(tmp_path/'s.safetensors', dict(images=torch.randn(5,1,8,8)))
+    r = replace(get_recipe('fast'), **tiny)
+    assert dcvit.compress(teacher, digits['train'], n=10, keep_macs=.7, recipe=r, metric_set=tmp_path/'s.safetensors', timing=False, progress=False).report['fidelity']['metric_set']['images']==5
