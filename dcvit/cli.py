@@ -76,7 +76,7 @@ def info(model:str,            # timm name, JSON file that describes a model, st
         print(f'{kw} from {lo/b.of(net.total)+5e-4:.3f} to {hi/b.of(net.total)-5e-4:.3f}')
 
 def compress(model:str,               # teacher: timm name, JSON file that describes it, or 'demo'
-             images:Param("folder of few-shot images, labels not needed ('demo' brings its own)", str, opt=False, nargs='?')=None,
+             images:Param("folder of few-shot images, labels not needed; 'demo' brings its own", str, opt=False, nargs='?')=None,
              keep_macs:float=None,    # budget: fraction of the teacher's MACs up to 1, or MACs per image
              keep_params:float=None,  # budget: fraction of the teacher's parameters up to 1, or a number
              recipe:str='fast',       # 'fast' or 'paper'
@@ -129,7 +129,7 @@ def demo(keep_macs:float=.5,      # fraction of the teacher's MACs to keep
     if not same: raise DcvitError(f'the student loaded from {out} differs from the one that was saved')
 
 def eval_(student:str,           # student folder, timm name, JSON file, or 'demo'
-         images:Param("labelled folder, one subfolder per class ('demo' data if not given)", str, opt=False, nargs='?')=None,
+         images:Param("labelled folder, one subfolder per class; 'demo' data if not given", str, opt=False, nargs='?')=None,
          teacher:str=None,      # teacher to compare with, as in `compress`
          latency:bool_arg=False,# measure latency at batch 1 and 64
          device:str='cpu',      # 'cpu' or 'cuda'
@@ -194,7 +194,7 @@ def step_times(teacher,      # timm model
     return {k: min(v) for k,v in times.items()}
 
 def bench(model:Param("teacher, as in `compress`", str, opt=False, nargs='?')='demo',
-          images:Param("folder of images ('demo' data if not given)", str, opt=False, nargs='?')=None,
+          images:Param("folder of images; 'demo' data if not given", str, opt=False, nargs='?')=None,
           n:int=50,           # images, used as one batch
           block:int=None,     # block that is compressed; default: a third of the way in
          ):

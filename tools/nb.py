@@ -92,33 +92,49 @@ myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 5
 html_theme = "pydata_sphinx_theme"
 html_title = {title!r}
-html_theme_options = dict(github_url={repo!r}, show_prev_next=True, navigation_depth=1, secondary_sidebar_items=["page-toc", "sourcelink"])
-html_sidebars = {{"**": ["sidebar-nav-bs"]}}
+html_theme_options = dict(github_url={repo!r}, show_prev_next=True, navbar_center=[], secondary_sidebar_items=["page-toc"])
+html_sidebars = {{"**": ["globaltoc"]}}
+html_math_renderer = "mathml"
 html_show_sourcelink = True
 html_context = dict(default_mode="light")
 html_css_files = ["site.css"]
 html_static_path = ["_static"]
 suppress_warnings = ["mystnb.unknown_mime_type", "myst.header"]
+
+# Formulas as MathML, which browsers draw themselves: no script, no network
+from latex2mathml.converter import convert
+def inline(self, node): self.body.append('<span class="math">' + convert(node.astext()) + '</span>'); raise nodes.SkipNode
+def block(self, node): self.body.append('<div class="math">' + convert(node.astext(), display="block") + '</div>'); raise nodes.SkipNode
+from docutils import nodes
+def setup(app): app.add_html_math_renderer("mathml", (inline, None), (block, None))
 '''
-css = '''.bd-main .bd-content .bd-article-container{max-width:56rem} .cell_output img{max-width:100%;height:auto} table.dataframe{font-size:.85rem}
-div.cell div.cell_input{border-left:3px solid #4C72B0} blockquote{border-left:0;padding-left:0;font-size:1.15rem;background:none} .bd-header .navbar-nav{display:none}'''
+css = '''.bd-sidebar-primary ul ul{display:none} .bd-article h3{font-size:1.2rem;margin-top:1.5rem} .bd-main .bd-content .bd-article-container{max-width:56rem} .cell_output img{max-width:100%;height:auto} table.dataframe{font-size:.85rem}
+div.cell div.cell_input{border-left:3px solid #4C72B0} blockquote{border-left:0;padding-left:0;font-size:1.15rem;background:none} .bd-sidebar-primary ul{list-style:none;padding-left:.5rem} .bd-sidebar-primary li{margin:.25rem 0} .bd-sidebar-primary h3{display:none} div.math{margin:1rem 0;font-size:1.1rem;overflow-x:auto}'''
 
 def short(stem): return re.sub(r'^\d+[a-z]?_', '', stem)
+
+def local(text, host):
+    "Links to the published site and to numbered notebooks, as links between the pages made here"
+    text = re.sub(r'\]\((\d+[a-z]?_\w+)\.ipynb', lambda m: f']({short(m[1])}.ipynb', text)
+    plain = lambda m: re.sub(r'\[`([^`]+)`\]\([^)]*\)', r'\1', m[0])
+    text = re.sub(r'```python.*?```', plain, text, flags=re.S)
+    return re.sub(re.escape(host)+r'/(\w+)\.html', r'\1.ipynb', text)
+
+def entry(cell):
+    "nbdev's API entry (Markdown made by `show_doc`) as a Markdown cell, so that its heading is one of the page's"
+    text = ''.join(''.join(o.data.get('text/markdown', '')) for o in cell.outputs if 'data' in o)
+    return nbformat.v4.new_markdown_cell(re.sub(r'^---\s+', '', re.sub(r'\{target="_blank"[^}]*\}', '', text)))
 
 def adapt(nb, host):
     "What nbdev writes for Quarto, in words that MyST-NB knows"
     front_title(nb)
+    nb.cells = [entry(c) if c.cell_type=='code' and 'show_doc(' in c.source else c for c in nb.cells]
     for c in nb.cells:
-        if c.cell_type=='markdown':
-            c.source = re.sub(r'\]\((\d+[a-z]?_\w+)\.ipynb', lambda m: f']({short(m[1])}.ipynb', c.source)
-            c.source = c.source.replace(host+'/', '').replace('{target="_blank" style="float:right; font-size:smaller"}', '')
+        if c.cell_type=='markdown': c.source = local(c.source, host)
         if c.cell_type=='code':
             if re.search(r'^#\|\s*echo:\s*false', c.source, re.M): c.metadata.setdefault('tags', []).append('remove-input')
             c.source = re.sub(r'^#\|.*\n?', '', c.source, flags=re.M)
             c.outputs = [o for o in c.outputs if 'application/vnd.jupyter.widget-view+json' not in o.get('data', {}) and o.get('name')!='stderr']
-            for o in c.outputs: # nbdev's API entries come as Markdown with absolute links
-                d = o.get('data', {})
-                if 'text/markdown' in d: d['text/markdown'] = ''.join(d['text/markdown']).replace(host+'/', '').replace('{target="_blank" style="float:right; font-size:smaller"}', '')
 
 class Links(HTMLParser):
     def __init__(self): super().__init__(); self.found,self.ids,self.images = [],set(),0
@@ -131,7 +147,7 @@ class Links(HTMLParser):
 
 def broken():
     "Links inside the site that lead nowhere, and the number of pages and images"
-    pages = {p.resolve(): Links() for p in docs.rglob('*.html')}
+    pages = {p.resolve(): Links() for p in docs.rglob('*.html') if '_static' not in p.parts}
     for p,l in pages.items(): l.feed(p.read_text())
     bad = []
     for p,l in pages.items():
