@@ -31,7 +31,7 @@ def _recipe(name, settings):
     for item in filter(None, (settings or '').split(',')):
         k,_,v = item.partition('=')
         if k not in types: raise DcvitError(f"--set {k}: no such number in a recipe; there are {', '.join(types)}")
-        try: kw[k] = dict(int=int, float=float, str=str)[types[k]](v)
+        try: kw[k] = dict(int=int, float=float, str=str, bool=lambda v: bool(int(v)))[types[k]](v)
         except ValueError: raise DcvitError(f'--set {k}={v}: expected {types[k]}') from None
     return replace(get_recipe(name), **kw)
 
@@ -51,13 +51,14 @@ def _say(rep):
     b,s,t = rep['budget'],rep['student'],rep['teacher']
     print(f"budget    asked {b['asked']:.3f} of the teacher's {b['measure']}, reached {b['reached']:.4f}")
     print(f"student   {s['macs']/1e6:.2f} M MACs (teacher {t['macs']/1e6:.2f}), {s['params']/1e6:.3f} M parameters (teacher {t['params']/1e6:.3f})")
-    print(f"blocks    {rep['chosen']} lost attention and {rep['r_d']:.0%} of their hidden neurons" if rep['recipe']['space']=='paper' else f"blocks    {rep['chosen']} dropped")
+    did = dict(paper=f"{rep['chosen']} lost attention and {rep['r_d']:.0%} of their hidden neurons", mlp=f"{rep['chosen']} keep all attention and lost {rep['r_d']:.0%} of their hidden neurons", blocks=f"{rep['chosen']} dropped")
+    print(f"blocks      {did[rep['space']]}")
     for n,f in rep['fidelity'].items():
         acc = f", top-1 {f['top1_teacher']:.2f} -> {f['top1_student']:.2f}" if 'top1_student' in f else ''
         was = f" (before recovery {f['agreement_before']:.2f})" if 'agreement_before' in f else ''
-        print(f"{n:<10}agreement with the teacher {f['agreement']:.2f}%{was}, KL {f['kl']:.4f}{acc}, {f['images']} images")
-    for n,l in rep['latency'].items(): print(f"latency   batch {n}: {l['student']['ms']:.2f} ms, {l['student']['ratio']:.2f} of the teacher's ({l['student']['ratio_low']:.2f} to {l['student']['ratio_high']:.2f})")
-    print('seconds   ' + ', '.join(f'{k} {v:.1f}' for k,v in rep['seconds'].items()))
+        print(f"{n:<12}agreement with the teacher {f['agreement']:.2f}%{was}, KL {f['kl']:.4f}{acc}, {f['images']} images")
+    for n,l in rep['latency'].items(): print(f"latency     batch {n}: {l['student']['ms']:.2f} ms, {l['student']['ratio']:.2f} of the teacher's ({l['student']['ratio_low']:.2f} to {l['student']['ratio_high']:.2f})")
+    print('seconds     ' + ', '.join(f'{k} {v:.1f}' for k,v in rep['seconds'].items()))
 
 # %% ../nbs/12_cli.ipynb #2e5568a2
 def info(model:str,            # timm name, JSON file that describes a model, student folder, or 'demo'
@@ -79,7 +80,7 @@ def compress(model:str,               # teacher: timm name, JSON file that descr
              images:Param("folder of few-shot images, labels not needed; 'demo' brings its own", str, opt=False, nargs='?')=None,
              keep_macs:float=None,    # budget: fraction of the teacher's MACs up to 1, or MACs per image
              keep_params:float=None,  # budget: fraction of the teacher's parameters up to 1, or a number
-             recipe:str='fast',       # 'fast' or 'paper'
+             recipe:str='fast',       # 'fast', 'closed-form' or 'paper'
              set:str=None,            # numbers of the recipe to change, such as lr=1e-3,trial_length=50
              n:int=None,              # images to sample from the folder; default: all
              count:str='all',         # what MACs count: 'all', or 'linear' (without attention products)
@@ -110,7 +111,7 @@ def compress(model:str,               # teacher: timm name, JSON file that descr
                          metric_set=metric_set, labelled=lab, seed=seed, device=device, run_dir=run_dir, workers=workers)
     res.save(dest)
     _say(res.report)
-    print(f'saved     {dest}')
+    print(f'saved       {dest}')
     return res
 
 # %% ../nbs/12_cli.ipynb #a320f4bd
@@ -121,11 +122,11 @@ def demo(keep_macs:float=.5,      # fraction of the teacher's MACs to keep
     "Compress the built-in digits model with 50 unlabeled images, save it, load it back and compare"
     import torch, dcvit
     from dcvit.data import demo_data, data_config, normalise
-    print('teacher   12-block ViT for 8x8 digits; few-shot set: 50 unlabeled digits')
+    print('teacher     12-block ViT for 8x8 digits; few-shot set: 50 unlabeled digits')
     res = compress('demo', keep_macs=keep_macs, out=out, seed=seed)
     x = normalise(demo_data()['test'], res.cfg)
     with torch.no_grad(): same = torch.equal(dcvit.load(out)(x), res.model.cpu()(x))
-    print(f"loaded    dcvit.load({out!r}) gives {'the same' if same else 'OTHER'} logits on {len(x)} test images")
+    print(f"loaded      dcvit.load({out!r}) gives {'the same' if same else 'OTHER'} logits on {len(x)} test images")
     if not same: raise DcvitError(f'the student loaded from {out} differs from the one that was saved')
 
 def eval_(student:str,           # student folder, timm name, JSON file, or 'demo'

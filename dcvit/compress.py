@@ -18,24 +18,40 @@ from .measure import logits, kl, agreement, top1, latency, check_finite
 from .recipe import Recipe, get_recipe
 from .inversion import invert
 from .recovery import Targets
-from .trial import trials, compress_block
+from .trial import trials, choose_neurons
+from .surgery import prune
 from .progressive import progressive, oneshot
 from . import export
 
 # %% auto #0
-__all__ = ['Result', 'report_figure', 'compress']
+__all__ = ['decide', 'Result', 'report_figure', 'compress']
 
-# %% ../nbs/10_compress.ipynb #0a1c68ad
-def _lefts(net, b, cands, space):
-    "`(k, {candidate: what to leave of it})` for a budget"
-    if space=='blocks':
-        mean = sum(b.of(net.blocks[i].whole) for i in cands)/len(cands)
-        k = round((b.of(net.total)-b.target)/mean)
-        if not 1<=k<=len(cands): raise DcvitError(f'dropping whole blocks reaches {1-len(cands)*mean/b.of(net.total):.3f} to {1-mean/b.of(net.total):.3f} of the teacher; the budget is {b.target/b.of(net.total):.3f}')
-        return k, {i: Left(0,0) for i in cands}
+# %% ../nbs/10_compress.ipynb #da69231b
+def _paper(net, b, cands):
     p = plan(net, b, cands)
     s = compressed(net, cands, p.r_d)
-    return p.k, {i: s[i] for i in cands}
+    return 'paper', p.k, {i: s[i] for i in cands}
+
+def _mlp_ratio(net, b): return (b.of(net.total)-b.target)/sum(b.of(x.mlp.unit)*x.mlp.units for x in net.blocks)
+
+def _mlp(net, b, cands):
+    r = _mlp_ratio(net, b)
+    if not 0<=r<=1-1/min(x.mlp.units for x in net.blocks):
+        lo = 1 - sum(b.of(x.mlp.unit)*(x.mlp.units-1) for x in net.blocks)/b.of(net.total)
+        raise DcvitError(f"a budget of {b.target/b.of(net.total):.3f} is out of reach; shrinking every MLP reaches {lo:.3f} to 1.000 of the teacher, other recipes may go lower")
+    return 'mlp', len(net), {x.index: Left(x.mixer.units, max(1, round(x.mlp.units*(1-r)))) for x in net.blocks}
+
+def _whole_blocks(net, b, cands):
+    mean = sum(b.of(net.blocks[i].whole) for i in cands)/len(cands)
+    k = round((b.of(net.total)-b.target)/mean)
+    if not 1<=k<=len(cands): raise DcvitError(f'a budget of {b.target/b.of(net.total):.3f} is out of reach; dropping whole blocks reaches {1-len(cands)*mean/b.of(net.total):.3f} to {1-mean/b.of(net.total):.3f} of the teacher')
+    return 'blocks', k, {i: Left(0,0) for i in cands}
+
+def decide(net:Network, b:Budget, recipe:Recipe)->tuple:
+    "`(space, blocks to compress, {candidate: what to leave of it})` for a budget; raises `DcvitError` naming the feasible range"
+    space = recipe.space
+    if space=='auto': space = 'mlp' if _mlp_ratio(net, b)<=.9 else 'paper'
+    return dict(paper=_paper, mlp=_mlp, blocks=_whole_blocks)[space](net, b, candidates(net, recipe.candidates))
 
 # %% ../nbs/10_compress.ipynb #2a6d3f09
 def _metric_set(teacher, cfg, recipe, seed, run, given, device, progress):
@@ -55,7 +71,7 @@ class _Clock:
     def __init__(self): self.seconds,self._t = {},time.perf_counter()
     def __call__(self, phase): now = time.perf_counter(); self.seconds[phase],self._t = round(now-self._t,2),now
 
-# %% ../nbs/10_compress.ipynb #1f3e9784
+# %% ../nbs/10_compress.ipynb #0b2a2e2d
 @dataclass
 class Result:
     "A student, what it is made of, and how it was made"
@@ -101,14 +117,18 @@ def report_figure(report:dict, net:Network, structure:Structure):
         r = l['student']; axs['l'].errorbar(r['ratio'], j, xerr=[[max(0,r['ratio']-r['ratio_low'])],[max(0,r['ratio_high']-r['ratio'])]], fmt='o', capsize=4)
     axs['l'].axvline(1, ls='--', color='0.6'); axs['l'].set(yticks=range(len(lat)), yticklabels=[f'batch {b}' for b in lat], ylim=(-.5,len(lat)-.5), title="latency / teacher's", xlim=(0,None))
     ts = sorted(report['trials'], key=lambda t: t['block'])
-    axs['t'].bar([t['block'] for t in ts], [t['score'] for t in ts], color=['C1' if t['block'] in report['chosen'] else '0.8' for t in ts])
-    axs['t'].set(xlabel='block', title='metric loss of each trial (chosen blocks in orange)', yscale='log', xticks=[t['block'] for t in ts]); axs['t'].grid(axis='x')
+    if ts:
+        axs['t'].bar([t['block'] for t in ts], [t['score'] for t in ts], color=['C1' if t['block'] in report['chosen'] else '0.8' for t in ts])
+        axs['t'].set(xlabel='block', title='metric loss of each trial (chosen blocks in orange)', yscale='log', xticks=[t['block'] for t in ts]); axs['t'].grid(axis='x')
+    else:
+        axs['t'].barh(names, [fid[n]['agreement_before'] for n in names], color='0.8', label='before recovery'); axs['t'].barh(names, [fid[n]['agreement'] for n in names], height=.4, label='after')
+        axs['t'].set(title='agreement before and after recovery, %', xlim=(0,100)); axs['t'].legend(frameon=False, loc='lower left'); axs['t'].invert_yaxis()
     text = [f"{k}: {v['top1_teacher']:.2f} -> {v['top1_student']:.2f} top-1 ({v['images']} images)" for k,v in fid.items() if 'top1_student' in v]
     text += [f"{st['macs']/1e6:,.1f} M MACs, {st['params']/1e6:,.2f} M parameters", f"{st['bytes']/1e6:,.2f} MB in float32", f"seed {report['seed']}, {report['few_shot']['images']} images", ', '.join(f'{k} {v:.0f} s' for k,v in report['seconds'].items())]
     axs['m'].axis('off'); axs['m'].text(0, 1, '\n'.join(text), va='top', fontsize=9, wrap=True)
     return fig
 
-# %% ../nbs/10_compress.ipynb #2dd6f65d
+# %% ../nbs/10_compress.ipynb #5e43dd80
 def _hash(model):
     h = hashlib.sha256()
     for k,v in model.state_dict().items(): h.update(k.encode()); h.update(v.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
@@ -123,7 +143,7 @@ def compress(model:nn.Module,         # the teacher, a timm model; not changed
              *,
              keep_macs:float=None,    # budget: fraction of the teacher's MACs up to 1, or MACs per image
              keep_params:float=None,  # budget: fraction of the teacher's parameters up to 1, or a number of them
-             recipe:str|Recipe='fast',# 'fast', 'paper', or your own `Recipe`
+             recipe:str|Recipe='fast',# 'fast', 'closed-form', 'paper', or your own `Recipe`
              n:int=None,              # images to sample from `images`; None: all
              count:str='all',         # what MACs count: 'all', or 'linear' (without attention products, as in the paper's tables)
              metric_set=None,         # synthetic images to score trials with (tensor or safetensors file); None: made by inversion
@@ -140,8 +160,8 @@ def compress(model:nn.Module,         # the teacher, a timm model; not changed
     "Compress `model` to a budget with a few unlabeled images; raises `DcvitError` for bad input before any training starts"
     clock,recipe,device = _Clock(), get_recipe(recipe), _device(device)
     net,cfg,was = read(model), data_config(model, data), model.training
-    b,cands = budget(net, keep_macs, keep_params, count), candidates(net, recipe.candidates)
-    k,lefts = _lefts(net, b, cands, recipe.space)
+    b = budget(net, keep_macs, keep_params, count)
+    space,k,lefts = decide(net, b, recipe)
     few = few_shot(images, cfg, n, seed)
     teacher = deepcopy(model).eval().requires_grad_(False)
     check_finite(teacher, few.tensor[:8].to(next(teacher.parameters())))
@@ -150,28 +170,31 @@ def compress(model:nn.Module,         # the teacher, a timm model; not changed
                   metric_set='inverted' if metric_set is None else 'given')
     with RunFolder(run_dir, config) as run, _deterministic(device):
         clock('reading')
-        S = _metric_set(teacher, cfg, recipe, seed, run, metric_set, device, progress)
-        clock('metric set')
         amp = device.type=='cuda' and torch.cuda.is_bf16_supported()
         views = Views(few, recipe.augment, recipe.jitter, recipe.views, seed, workers, cache_mb=_ram_mb()/4)
         targets = Targets(teacher, views, device, amp, cache_mb=_cache_mb(device))
-        ts = trials(teacher, lefts, targets, S, recipe, seed, run, progress, labelled=labelled, amp=amp)
+        keep = choose_neurons(teacher, lefts, targets.images, recipe.keep, seed)
+        if k==len(lefts): S,ts,chosen = None,[],list(lefts) # every candidate is compressed: nothing to choose
+        else:
+            S = _metric_set(teacher, cfg, recipe, seed, run, metric_set, device, progress)
+            clock('metric set')
+            ts = trials(teacher, lefts, targets, S, recipe, keep, seed, run, progress, labelled=labelled, amp=amp)
+            chosen = [t.block for t in ts[:k]]
         clock('trials')
-        chosen = [t.block for t in ts[:k]]
-        go = dict(progressive=lambda: progressive(teacher, chosen, lefts, ts[0].weights, targets, recipe, seed, run, amp, progress),
-                  oneshot=lambda: oneshot(teacher, chosen, lefts, targets, recipe, seed, run, amp, progress))[recipe.mode]
-        student,losses = go()
+        rest = dict(seed=seed, run=run, amp=amp, progress=progress)
+        if ts and recipe.mode=='progressive': student,losses = progressive(teacher, chosen, lefts, ts[0].weights, targets, recipe, keep, **rest)
+        else: student,losses = oneshot(teacher, chosen, lefts, targets, recipe, keep, length=None if ts else recipe.step_length, **rest)
         clock('recovery')
         structure = whole(net)
         for i in chosen: structure = structure.set(i, lefts[i])
-        rep = _report(net, structure, b, few, S, teacher, student, ts, chosen, lefts, recipe, seed, labelled, timing, device)
+        rep = _report(net, structure, space, b, few, S, teacher, student, prune(teacher, structure, keep), ts, chosen, recipe, seed, labelled, timing, device)
         clock('report')
         rep['seconds'] = clock.seconds
         if run_dir is not None: write_json(Path(run_dir)/'report.json', rep)
     model.train(was)
     return Result(student.eval(), structure, rep, net, arch, cfg)
 
-# %% ../nbs/10_compress.ipynb #8912eb6e
+# %% ../nbs/10_compress.ipynb #4b31324a
 from contextlib import contextmanager
 @contextmanager
 def _deterministic(device):
@@ -184,14 +207,13 @@ def _deterministic(device):
 def _ram_mb(): return os.sysconf('SC_AVPHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')/1e6 if hasattr(os, 'sysconf') else 4096
 def _cache_mb(device): return torch.cuda.mem_get_info(device)[0]/2e6 if device.type=='cuda' else min(4096, _ram_mb()/4)
 
-def _report(net, structure, b, few, S, teacher, student, ts, chosen, lefts, recipe, seed, lab, timing, device):
-    raw = deepcopy(teacher)
-    for i in chosen: compress_block(raw, teacher, i, lefts[i], seed)
-    c,sets = cost(net, structure), dict(metric_set=(S,None), few_shot=(few.tensor,None))
+def _report(net, structure, space, b, few, S, teacher, student, raw, ts, chosen, recipe, seed, lab, timing, device):
+    c,sets = cost(net, structure), dict(few_shot=(few.tensor,None))
+    if S is not None: sets['metric_set'] = S,None
     if lab is not None: sets['labelled'] = lab
     return dict(budget=dict(measure=b.measure, asked=b.target/b.of(net.total), reached=b.of(c)/b.of(net.total), target=float(b.target)),
-        teacher=_costs(net.total, net), student=_costs(c, net), chosen=chosen, blocks=export.to_json(structure),
-        r_d=1-lefts[chosen[0]].hidden/net.blocks[chosen[0]].mlp.units,
+        teacher=_costs(net.total, net), student=_costs(c, net), space=space, chosen=chosen, blocks=export.to_json(structure),
+        r_d=1-structure[chosen[0]].hidden/net.blocks[chosen[0]].mlp.units,
         trials=[dict(block=t.block, score=t.score, before=t.before, top1=t.top1) for t in ts],
         fidelity=_fidelity(teacher, student, raw, sets),
         latency={str(n): latency(dict(teacher=teacher, student=student), input_shape(teacher), n, seconds=3) for n in (1,64)} if timing else {},

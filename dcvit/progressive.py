@@ -8,22 +8,26 @@ from copy import deepcopy
 import torch
 from torch import nn
 from tqdm.auto import tqdm
-from .trial import compress_block, mimic_with
-from .recovery import Targets, mimic
+from .blocks import family_of
+from .trial import recover
+from .recovery import Targets
 from .recipe import Recipe
 from .files import RunFolder
-from .surgery import block_seed
+from .surgery import block_seed, edit_block
 
 # %% auto #0
 __all__ = ['progressive', 'oneshot']
 
-# %% ../nbs/08_progressive.ipynb #e84f6fbe
-def _resume(run, n, student, teacher, order, lefts, seed):
+# %% ../nbs/08_progressive.ipynb #2e419b87
+def _cut(student, teacher, blocks, lefts, keep):
+    for i in blocks: edit_block(student, family_of(teacher), i, lefts[i], neurons=keep[i])
+
+def _resume(run, n, student, teacher, order, lefts, keep):
     "Load the latest finished step into `student`; returns how many blocks it has done"
     for done in range(n, 1, -1):
         found = run.get(f'steps/step_{done:02d}')
         if found is None: continue
-        for i in order[:done]: compress_block(student, teacher, i, lefts[i], seed)
+        _cut(student, teacher, order[:done], lefts, keep)
         student.load_state_dict(found[0])
         return done, found[1]['losses']
     return 0, []
@@ -34,36 +38,36 @@ def progressive(teacher:nn.Module, # eval mode, on the device to use
                 first:dict,        # weights that the first block's trial updated
                 targets:Targets,   # the teacher's features of the few-shot images
                 recipe:Recipe,
+                keep:dict,         # block -> hidden neurons to keep
                 seed:int=0,
                 run:RunFolder=RunFolder(), # where finished steps are kept
                 amp:bool=False, progress:bool=True,
                )->tuple:
     "Algorithm 1: `(student, losses of each step)`"
     student = deepcopy(teacher)
-    done,losses = _resume(run, len(order), student, teacher, order, lefts, seed)
+    done,losses = _resume(run, len(order), student, teacher, order, lefts, keep)
     if not done:
-        compress_block(student, teacher, order[0], lefts[order[0]], seed)
+        _cut(student, teacher, order[:1], lefts, keep)
         student.load_state_dict(first, strict=False)
         done = 1
     for n in tqdm(range(done, len(order)), desc='steps', disable=not progress):
-        compress_block(student, teacher, order[n], lefts[order[n]], seed)
-        losses.append(mimic(student, targets, last=max(order[:n+1]), seed=block_seed(seed, 100+n), amp=amp, progress=progress,
-                            desc=f'step {n+1} of {len(order)}, block {order[n]}', **mimic_with(recipe, 'step')))
+        _cut(student, teacher, order[n:n+1], lefts, keep)
+        losses.append(recover(student, targets, max(order[:n+1]), recipe, 'step', block_seed(seed, 100+n), amp=amp, progress=progress, desc=f'step {n+1} of {len(order)}, block {order[n]}'))
         run.put(f'steps/step_{n+1:02d}', student.state_dict(), dict(losses=losses))
         run.forget(f'steps/step_{n:02d}')
     return student, losses
 
-def oneshot(teacher:nn.Module, order:list, lefts:dict, targets:Targets, recipe:Recipe, seed:int=0,
+def oneshot(teacher:nn.Module, order:list, lefts:dict, targets:Targets, recipe:Recipe, keep:dict, seed:int=0,
+            length:int=None, # gradient steps, in the recipe's unit; None: as many as `progressive` takes in total
             run:RunFolder=RunFolder(), amp:bool=False, progress:bool=True)->tuple:
-    "All chosen blocks at once, then as many gradient steps as `progressive` takes in total; arguments as there"
+    "All blocks at once, then one recovery; other arguments as in `progressive`"
     student = deepcopy(teacher)
-    for i in order: compress_block(student, teacher, i, lefts[i], seed)
-    kw = mimic_with(recipe, 'step')
-    kw['length'] = recipe.trial_length + recipe.step_length*(len(order)-1)
+    _cut(student, teacher, order, lefts, keep)
     found = run.get('steps/oneshot')
     if found:
         student.load_state_dict(found[0])
         return student, found[1]['losses']
-    losses = [mimic(student, targets, last=max(order), seed=block_seed(seed,100), amp=amp, progress=progress, desc='one shot', **kw)]
+    if length is None: length = recipe.trial_length + recipe.step_length*(len(order)-1)
+    losses = [recover(student, targets, max(order), recipe, 'step', block_seed(seed,100), length=length, amp=amp, progress=progress and length>0, desc='recovery')]
     run.put('steps/oneshot', student.state_dict(), dict(losses=losses))
     return student, losses

@@ -10,17 +10,19 @@ from .blocks import DcvitError
 # %% auto #0
 __all__ = ['recipes', 'Recipe', 'get_recipe', 'changes']
 
-# %% ../nbs/03c_recipe.ipynb #a5e77545
+# %% ../nbs/03c_recipe.ipynb #6b3359b4
 @dataclass(frozen=True)
 class Recipe:
     "Every number of a run; the defaults are the paper's"
     # what is removed, and where
-    space:str='paper'          # 'paper': attention and part of the MLP; 'blocks': whole blocks (the baseline)
+    space:str='paper'          # 'paper': attention and part of the MLP of k blocks; 'mlp': part of every MLP; 'auto': 'mlp' as far as it reaches, then 'paper'; 'blocks': whole blocks (the baseline)
     candidates:str='inner'     # blocks that may be compressed: 'inner' (not the first and last) or 'all'
     mode:str='progressive'     # compress chosen blocks one after another, or all at once: 'oneshot'
+    keep:str='random'          # which hidden neurons stay: 'random' ones or the most 'active'
     # how it is recovered
-    trial_length:int=2000      # length of each trial, in `unit`
-    step_length:int=2000       # length of each progressive step after the first
+    refit:bool=False           # solve for the output layers in closed form before any gradient step
+    trial_length:int=2000      # gradient steps of each trial, in `unit`; 0: none
+    step_length:int=2000       # the same for each progressive step after the first
     unit:str='epoch'           # 'epoch' or 'step'
     lr:float=3e-5              # AdamW, cosine to 0
     weight_decay:float=1e-4
@@ -49,14 +51,16 @@ class Recipe:
         for f in fields(self):
             v = getattr(self, f.name)
             if f.type in ('int','float') and (isinstance(v, bool) or not isinstance(v, (int,float)) or not v>=0): raise DcvitError(f'{f.name} must be a number from 0 up, got {v!r}')
-            if f.type=='int' and (v!=int(v) or v<1): raise DcvitError(f'{f.name} must be a whole number from 1 up, got {v!r}')
+            if f.type=='int' and (v!=int(v) or v<1 and not f.name.endswith('_length')): raise DcvitError(f'{f.name} must be a whole number from 1 up, got {v!r}')
+        if not isinstance(self.refit, bool): raise DcvitError(f'refit must be True or False, got {self.refit!r}')
 
-_choices = dict(space=('paper','blocks'), candidates=('inner','all'), mode=('progressive','oneshot'), unit=('epoch','step'), update=('front','all'), tokens=('all','cls'))
+_choices = dict(space=('paper','mlp','auto','blocks'), keep=('random','active'), candidates=('inner','all'), mode=('progressive','oneshot'), unit=('epoch','step'), update=('front','all'), tokens=('all','cls'))
 
-# %% ../nbs/03c_recipe.ipynb #9fb08a3a
+# %% ../nbs/03c_recipe.ipynb #12876eba
 recipes = dict(
     paper = Recipe(),
-    fast = Recipe(unit='step', trial_length=30, step_length=80, lr=1e-3, augment='none', views=1, metric_iters=200, metric_warmup=10))
+    fast = Recipe(space='auto', keep='active', refit=True, unit='step', trial_length=0, step_length=80, lr=1e-3, views=80, metric_iters=200, metric_warmup=10))
+recipes['closed-form'] = replace(recipes['fast'], step_length=0)
 
 def get_recipe(r:str|Recipe)->Recipe:
     "A recipe by name, or the one given"

@@ -13,7 +13,7 @@ from .blocks import Family, family_of, DcvitError
 from .data import Views
 
 # %% auto #0
-__all__ = ['front', 'Targets', 'features', 'steps_per_epoch', 'mimic']
+__all__ = ['front', 'Targets', 'features', 'steps_per_epoch', 'mimic', 'stem', 'refit', 'neuron_scores', 'pick_active']
 
 # %% ../nbs/05_recovery.ipynb #1f4b4278
 def front(student:nn.Module, # a student
@@ -29,7 +29,7 @@ def front(student:nn.Module, # a student
     frozen = lambda n: n.split('.')[0] in tail or '.'.join(n.split('.')[:family.blocks.count('.')+2]) in after
     return [(n,p) for n,p in student.named_parameters() if not frozen(n)]
 
-# %% ../nbs/05_recovery.ipynb #07740a9e
+# %% ../nbs/05_recovery.ipynb #e58d480d
 class Targets:
     "What the student sees and what it should compute, for every view of the few-shot images"
     def __init__(self,
@@ -44,6 +44,8 @@ class Targets:
         self._stat = [torch.tensor(views.few.cfg[k], device=self.device).view(-1,1,1) for k in ('mean','std')]
 
     def __len__(self): return len(self.views.few)
+    @property
+    def images(self): return self._see(self.views.few.pixels.to(self.device)) # as they are, normalised
     def _see(self, px): return (px.float()/255 - self._stat[0])/self._stat[1]
     def __getitem__(self, v):
         "Pixels `[n,c,h,w]` (uint8) and features `[n,...]` of view `v`"
@@ -167,3 +169,147 @@ def mimic(student:nn.Module,       # changed
             bar.set_postfix(loss=f'{losses[-1].item():.4f}')
     student.requires_grad_(True)
     return torch.stack(losses).tolist() if losses else []
+
+# %% ../nbs/05_recovery.ipynb #78bbeec0
+class _Stop(Exception): pass
+
+@torch.no_grad()
+def stem(model:nn.Module,
+         block:nn.Module, # its first block
+         x:torch.Tensor,  # normalised images `[n,c,h,w]`
+        )->torch.Tensor:
+    "What enters the first block"
+    got = []
+    def see(m, args): got.append(args[0]); raise _Stop
+    h = block.register_forward_pre_hook(see)
+    try: model(x)
+    except _Stop: pass
+    finally: h.remove()
+    return got[0]
+
+def _run(block, path, x):
+    "One branch of a block"
+    for n in path:
+        if hasattr(block, n): x = getattr(block, n)(x)
+    return x
+
+def _input_of(layer, f):
+    "What enters `layer` while `f` runs"
+    got = []
+    h = layer.register_forward_pre_hook(lambda m, a: got.append(a[0]))
+    try: f()
+    finally: h.remove()
+    return got[0]
+
+def _branches(block, family):
+    "The branches that are left of a student's block: `(which, path, output layer)`"
+    if isinstance(block, nn.Identity): return
+    if all(hasattr(block, n) for n in family.mixer[:2]): yield 'mixer', family.mixer, block.get_submodule(family.attn).proj
+    if all(hasattr(block, n) for n in family.mlp[:2]): yield 'mlp', family.mlp, block.get_submodule(family.fc_out)
+
+# %% ../nbs/05_recovery.ipynb #97c1180f
+class _Moments:
+    "Sums over batches from which a centred least-squares problem is solved; memory does not grow with the images"
+    def __init__(self): self.n = 0
+    def add(self, f, r):
+        "`f [m,p]` inputs, `r [m,q]` what is missing"
+        f,r = f.double().flatten(0,-2),r.double().flatten(0,-2)
+        new = [f.T@f, f.T@r, f.sum(0), r.sum(0), (r*r).sum()]
+        self.sums = [a+b for a,b in zip(self.sums, new)] if self.n else new
+        self.n += len(f)
+    def __add__(self, o):
+        m = _Moments(); m.n,m.sums = self.n+o.n,[a+b for a,b in zip(self.sums, o.sums)]
+        return m
+    def centred(self):
+        G,C,f,r,_ = (s/self.n for s in self.sums)
+        return G-f.outer(f), C-f.outer(r), f, r
+    def error(self, D, f, r):
+        "Mean squared error of predicting `r + (x-f)D` on these rows"
+        G,C,a,b,e = (s/self.n for s in self.sums)
+        c = r - f@D
+        return e - 2*(D*C).sum() - 2*c@b + (D*(G@D)).sum() + 2*(a@D)@c + c@c
+
+def _ridge(train, held, lambdas):
+    "`(change, mean input, mean residual)` with the strength that does best on held-out rows; no change is one of the choices"
+    def solutions(m):
+        G,C,f,r = m.centred()
+        e,V = torch.linalg.eigh(G)
+        e,VC = e.clamp_min(0),V.T@C
+        for l in lambdas: yield V@(VC/(e+l*e.mean()+1e-12)[:,None]), f, r
+    errors = [held.error(*s) for s in solutions(train)]
+    best = min(range(len(errors)), key=lambda i: errors[i])
+    if errors[best]>=held.sums[4]/held.n: return None
+    return list(solutions(train+held))[best]
+
+# %% ../nbs/05_recovery.ipynb #acc6529d
+@torch.no_grad()
+def refit(student:nn.Module,  # changed
+          teacher:nn.Module,  # eval mode; not changed
+          x:torch.Tensor,     # normalised few-shot images `[n,c,h,w]`, on the models' device
+          held:float=.2,      # fraction of the images that chooses the ridge strength
+          lambdas:tuple=(1e-6,1e-5,1e-4,1e-3,1e-2,1e-1,1.,10.), # strengths to try, as fractions of the mean variance of the inputs
+          batch:int=64,       # images per pass
+         )->list:
+    "Refit the output layers of all blocks in closed form, front to back; returns `(block, branch, error before, error after)` on the held-out images"
+    family,log = family_of(teacher),[]
+    tb,sb = (m.get_submodule(family.blocks) for m in (teacher, student))
+    cut = max(1, round(len(x)*held)) if len(x)>1 else 0
+    parts = [c for part in (x[:len(x)-cut], x[len(x)-cut:]) for c in part.split(batch)]
+    n_train = len((x[:len(x)-cut]).split(batch))
+    t = [stem(teacher, tb[0], c) for c in parts]; s = [stem(student, sb[0], c) for c in parts]
+    touched = False
+    for i,(b,c) in enumerate(zip(tb, sb)):
+        left = {w: (p,l) for w,p,l in _branches(c, family)}
+        touched = touched or len(left)<2 or c.get_submodule(family.fc_out).in_features!=b.get_submodule(family.fc_out).in_features or left['mixer'][1].in_features!=b.get_submodule(family.attn).proj.in_features
+        for which,path in (('mixer',family.mixer),('mlp',family.mlp)):
+            t = [v+_run(b, path, v) for v in t]
+            if which not in left: continue
+            if touched and cut: log.append((i, which, *_solve(c, path, left[which][1], s, t, n_train, lambdas)))
+            s = [v+_run(c, path, v) for v in s]
+    return log
+
+def _scale(block, path):
+    "The LayerScale of a branch, or 1"
+    g = [m.gamma for m in (getattr(block, n, None) for n in path) if hasattr(m, 'gamma')]
+    return g[0] if g else 1.
+
+def _solve(block, path, layer, s, t, n_train, lambdas):
+    moments,gamma = (_Moments(),_Moments()),_scale(block, path)
+    for j,(u,v) in enumerate(zip(s, t)):
+        f = _input_of(layer, lambda: _run(block, path, u))
+        moments[j>=n_train].add(f, (v-u)/gamma - layer(f))
+    train,held = moments
+    before,found = (held.sums[4]/held.n).item(),_ridge(train, held, lambdas)
+    if found is None: return before, before
+    D,f,r = found
+    layer.weight += D.T.to(layer.weight)
+    if layer.bias is not None: layer.bias += (r-f@D).to(layer.bias)
+    return before, held.error(*found).item()
+
+# %% ../nbs/05_recovery.ipynb #5707e98a
+@torch.no_grad()
+def neuron_scores(teacher:nn.Module, # eval mode
+                  x:torch.Tensor,    # normalised few-shot images `[n,c,h,w]`, on the model's device
+                  batch:int=64,      # images per pass
+                 )->list:
+    "For each block, how much each hidden neuron's part in the output varies: variance of its activation times the squared norm of its output weights"
+    family = family_of(teacher)
+    layers = [b.get_submodule(family.fc_out) for b in teacher.get_submodule(family.blocks)]
+    sums = [[0,0,0] for _ in layers]
+    def see(k):
+        def f(m, a):
+            h = a[0].double().flatten(0,-2)
+            for j,v in enumerate((len(h), h.sum(0), (h*h).sum(0))): sums[k][j] = sums[k][j]+v
+        return f
+    hooks = [l.register_forward_pre_hook(see(k)) for k,l in enumerate(layers)]
+    try:
+        for c in x.split(batch): teacher(c)
+    finally:
+        for h in hooks: h.remove()
+    return [((q/n-(a/n)**2)*l.weight.double().pow(2).sum(0)).cpu() for l,(n,a,q) in zip(layers, sums)]
+
+def pick_active(scores:torch.Tensor, # one for each neuron
+                n:int,               # how many to keep
+               )->torch.Tensor:
+    "Indices of the `n` neurons with the highest scores, in order"
+    return scores.topk(n).indices.sort().values

@@ -12,15 +12,15 @@ from tqdm.auto import tqdm
 from .blocks import family_of, Network
 from .structure import Left
 from .surgery import edit_block, pick_random, block_seed
-from .recovery import Targets, mimic, front
+from .recovery import Targets, mimic, refit, front, neuron_scores, pick_active
 from .measure import logits, kl, top1
 from .recipe import Recipe
 from .files import RunFolder
 
 # %% auto #0
-__all__ = ['Trial', 'mimic_with', 'compress_block', 'trial', 'trials', 'ranking']
+__all__ = ['Trial', 'mimic_with', 'choose_neurons', 'recover', 'trial', 'trials', 'ranking']
 
-# %% ../nbs/06_trial.ipynb #cfcbfe24
+# %% ../nbs/06_trial.ipynb #6b155718
 @dataclass
 class Trial:
     "The outcome of compressing one block alone"
@@ -36,12 +36,23 @@ def mimic_with(recipe:Recipe, stage:str, **kw)->dict:
     keys = ('unit','lr','weight_decay','warmup','batch','update','tokens')
     return dict(length=getattr(recipe, f'{stage}_length'), **{k: getattr(recipe,k) for k in keys}, **kw)
 
-def compress_block(student:nn.Module, # changed
-                   teacher:nn.Module, i:int, left:Left, seed:int):
-    "Compress block `i` of `student` to `left`, keeping random neurons as the paper does"
+def choose_neurons(teacher:nn.Module, # eval mode, on the device to use
+                   lefts:dict,        # block -> what to leave of it
+                   x:torch.Tensor,    # normalised few-shot images, on that device
+                   keep:str='random', # 'random', as in the paper, or the most 'active'
+                   seed:int=0,
+                  )->dict:
+    "Which hidden neurons each block keeps: `{block: indices}`"
     f = family_of(teacher)
-    h = teacher.get_submodule(f'{f.blocks}.{i}').get_submodule(f.fc_in).out_features
-    edit_block(student, f, i, left, neurons=pick_random(h, left.hidden, block_seed(seed,i)))
+    if keep=='active': scores = neuron_scores(teacher, x); return {i: pick_active(scores[i], l.hidden) for i,l in lefts.items()}
+    units = lambda i: teacher.get_submodule(f'{f.blocks}.{i}').get_submodule(f.fc_in).out_features
+    return {i: pick_random(units(i), l.hidden, block_seed(seed,i)) for i,l in lefts.items()}
+
+def recover(student:nn.Module, # changed
+            targets:Targets, last:int, recipe:Recipe, stage:str, seed:int, **kw)->list:
+    "Recovery as `recipe` says: in closed form, by gradient, or both; returns the mimic losses"
+    if recipe.refit: refit(student, targets.teacher, targets.images)
+    return mimic(student, targets, last=last, seed=seed, **{**mimic_with(recipe, stage), **kw})
 
 def trial(teacher:nn.Module, # eval mode, on the device to use
           i:int,             # the block to compress
@@ -49,6 +60,7 @@ def trial(teacher:nn.Module, # eval mode, on the device to use
           targets:Targets,   # the teacher's features of the few-shot images
           S:torch.Tensor,    # metric set `[n,c,h,w]`
           recipe:Recipe,
+          keep:dict,         # block -> hidden neurons to keep, from `choose_neurons`
           seed:int=0,
           labelled:tuple=None, # `(images, labels)` to measure accuracy on; never needed
           amp:bool=False,    # bfloat16 autocast
@@ -56,15 +68,15 @@ def trial(teacher:nn.Module, # eval mode, on the device to use
          )->Trial:
     "Compress block `i` alone, recover, score"
     student = deepcopy(teacher)
-    compress_block(student, teacher, i, left, seed)
+    edit_block(student, family_of(teacher), i, left, neurons=keep[i])
     t = logits(teacher, S)
     before = kl(t, logits(student, S))
-    losses = mimic(student, targets, last=i, seed=block_seed(seed,i), amp=amp, progress=progress, desc=f'block {i}', **mimic_with(recipe, 'trial'))
+    losses = recover(student, targets, i, recipe, 'trial', block_seed(seed,i), amp=amp, progress=progress and recipe.trial_length>0, desc=f'block {i}')
     acc = None if labelled is None else top1(logits(student, labelled[0]), labelled[1])
-    weights = {n: p.detach().cpu().clone() for n,p in front(student, family_of(teacher), i, recipe.update)}
+    weights = {n: p.detach().cpu().clone() for n,p in front(student, family_of(teacher), i, 'all' if recipe.refit else recipe.update)}
     return Trial(i, kl(t, logits(student, S)), before, torch.tensor(losses), weights, acc)
 
-# %% ../nbs/06_trial.ipynb #8fcf0247
+# %% ../nbs/06_trial.ipynb #547b2a5d
 def _name(i): return f'trials/block_{i:02d}'
 def _save(run, t, weights):
     run.put(_name(t.block), {'losses': t.losses, **{f'w.{k}': v for k,v in (t.weights if weights else {}).items()}}, dict(score=t.score, before=t.before, top1=t.top1))
@@ -77,6 +89,7 @@ def _load(run, i):
 def trials(teacher:nn.Module,
            lefts:dict,       # candidate block -> what to leave of it
            targets:Targets, S:torch.Tensor, recipe:Recipe,
+           keep:dict,        # candidate block -> hidden neurons to keep
            seed:int=0,
            run:RunFolder=RunFolder(), # where finished trials are kept
            progress:bool=True, **kw)->list:
@@ -85,7 +98,7 @@ def trials(teacher:nn.Module,
     for i,left in tqdm(lefts.items(), desc='trials', disable=not progress):
         t = _load(run, i)
         if t is None:
-            t = trial(teacher, i, left, targets, S, recipe, seed, progress=progress, **kw)
+            t = trial(teacher, i, left, targets, S, recipe, keep, seed, progress=progress, **kw)
             _save(run, t, weights=True)
         loser = t
         if best is None or (t.score,t.block)<(best.score,best.block): loser,best = best,t

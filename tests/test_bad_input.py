@@ -50,7 +50,7 @@ cases = [
     (['compress','{images}/0.json','{images}','--keep-macs','.5'], 'cannot read'),
     (['compress','test_vit','{images}','--keep-macs','.5','--args','{{'], '--args must be JSON'),
     (['compress','demo','{images}','--keep-macs','.5','--mean','a'], '--mean'),
-    (['compress','demo','{images}','--keep-macs','.5','--metric-set','{images}/0.png'], 'not a safetensors file'),
+    (['compress','demo','{images}','--keep-macs','.5','--set','space=paper','--metric-set','{images}/0.png'], 'not a safetensors file'),
     (['eval','{empty}'], 'is not a saved student'),
     (['eval','{newer}'], 'upgrade dcvit'),
     (['eval','{pickle}'], 'not a safetensors file'),

@@ -18,15 +18,18 @@ from dcvit.progressive import progressive
 from dcvit.recipe import Recipe
 from dcvit.recovery import Targets
 from dcvit.structure import budget, candidates, compressed, plan
-from dcvit.trial import compress_block, trial
+from dcvit.trial import choose_neurons, trial
+from dcvit.surgery import edit_block
+from dcvit.blocks import family_of
 
 def trials(m, net, targets, few, S, x, y, r, r_d, seed):
     "Every block alone: what each score says, and the accuracy that followed"
     rows,t_few,t_test = [],logits(m, few.tensor),logits(m, x)
     for i in range(len(net)):
         left = compressed(net, [i], r_d)[i]
-        t = trial(m, i, left, targets, S, r, seed, progress=False)
-        s = deepcopy(m); compress_block(s, m, i, left, seed); s.load_state_dict(t.weights, strict=False)
+        keep = choose_neurons(m, {i: left}, few.tensor, r.keep, seed)
+        t = trial(m, i, left, targets, S, r, keep, seed, progress=False)
+        s = deepcopy(m); edit_block(s, family_of(m), i, left, keep[i]); s.load_state_dict(t.weights, strict=False)
         a = logits(s, x)
         rows.append(dict(block=i, seed=seed, r_d=r_d, on_metric_set=t.score, before=t.before, on_few_shot=kl(t_few, logits(s, few.tensor)), mimic_loss=t.losses[-1].item(), top1=top1(a,y), agreement=agreement(t_test,a), kl=kl(t_test,a)))
         print(rows[-1], flush=True)
@@ -36,10 +39,11 @@ def variants(m, net, targets, x, y, r, r_d, order, seed):
     "Progressive pruning of the same blocks under each choice"
     rows,t_test = [],logits(m, x)
     lefts = {i: compressed(net, [i], r_d)[i] for i in order}
+    keep = choose_neurons(m, lefts, targets.images, r.keep, seed)
     for name,kw in {'all tokens, front':{}, 'class token, front':dict(tokens='cls'), 'all tokens, everything':dict(update='all')}.items():
         v,t0 = replace(r, **kw),time.time()
-        first = trial(m, order[0], lefts[order[0]], targets, x[:8], v, seed, progress=False)
-        s,_ = progressive(m, order, lefts, first.weights, targets, v, seed, progress=False)
+        first = trial(m, order[0], lefts[order[0]], targets, x[:8], v, keep, seed, progress=False)
+        s,_ = progressive(m, order, lefts, first.weights, targets, v, keep, seed, progress=False)
         seconds,a = time.time()-t0,logits(s, x)
         rows.append(dict(variant=name, seed=seed, k=len(order), r_d=r_d, top1=top1(a,y), agreement=agreement(t_test,a), kl=kl(t_test,a), seconds=seconds))
         print(rows[-1], flush=True)

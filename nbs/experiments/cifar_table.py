@@ -21,7 +21,7 @@ def main(teacher:str, data:str,
          keep:str='0.917,0.834,0.75,0.6,0.5', # fractions of the teacher's MACs
          n:str='50,500',         # few-shot images
          seeds:str='0,1',
-         spaces:str='paper,blocks',
+         spaces:str='paper,blocks', # 'auto' for the recipes fast and closed-form
          trial:int=12,           # steps of each trial (the paper: 2000 epochs)
          step:int=30,            # steps of each progressive step (likewise)
          lr:float=1e-3,          # tuned once for this model
@@ -40,7 +40,7 @@ def main(teacher:str, data:str,
                 shared_trials = tempfile.mkdtemp() # trials of dropped blocks do not depend on the budget
                 for q in nums(keep):
                     if len(done) and len(done.query('n==@count and seed==@seed and space==@space and keep==@q and recipe==@recipe')): continue
-                    if S is None: S = invert(m, cfg, iters=iters, warmup=iters//20, seed=seed, device=device, progress=False)
+                    if S is None and recipe=='paper': S = invert(m, cfg, iters=iters, warmup=iters//20, seed=seed, device=device, progress=False)
                     r = get_recipe(recipe)
                     if recipe=='paper': r = replace(r, unit='step', trial_length=trial, step_length=step, lr=lr)
                     run = Path(tempfile.mkdtemp())
