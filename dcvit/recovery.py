@@ -76,7 +76,7 @@ def features(model:nn.Module,
     "Output tokens after the final norm (before pooling and head)"
     with torch.autocast(x.device.type, torch.bfloat16, enabled=amp): return model.forward_features(x)
 
-# %% ../nbs/05_recovery.ipynb #91f0d7ee
+# %% ../nbs/05_recovery.ipynb #9353b6ca
 def _order(n, batch, seed):
     "Endless `(epoch, indices)`; a set smaller than `batch` is one batch, an incomplete last batch is left out"
     g,e,b = torch.Generator().manual_seed(seed), 0, min(n, batch)
@@ -94,46 +94,7 @@ def _loss(student, x, t, tokens, amp):
     if tokens=='cls': s,t = s[:,:1],t[:,:1]
     return F.mse_loss(s.float(), t.float())
 
-class _Eager:
-    "One optimisation step"
-    def __init__(self, student, params, opt, tokens, amp): self.student,self.params,self.opt,self.tokens,self.amp = student,params,opt,tokens,amp
-    def __call__(self, x, t, weight, lr):
-        for g in self.opt.param_groups: g['lr'] = lr
-        loss = _loss(self.student, x, t, self.tokens, self.amp)
-        self.opt.zero_grad()
-        (loss*weight).backward()
-        self.opt.step()
-        return loss.detach()
-
-# %% ../nbs/05_recovery.ipynb #2a2f20c5
-class _Captured:
-    "The same step as a CUDA graph: inputs are copied into place, then everything is one launch"
-    def __init__(self, student, params, opt, tokens, amp): self.step,self.params,self.opt,self.graph = _Eager(student, params, opt, tokens, amp),params,opt,None
-    def _capture(self, x, t, weight, lr):
-        self.x,self.t,self.w,self.lr = x.clone(),t.clone(),torch.tensor(weight, device=x.device),torch.tensor(lr, device=x.device)
-        start,s = [p.detach().clone() for p in self.params],torch.cuda.Stream()
-        s.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(s):
-            for _ in range(3): self.step(self.x, self.t, self.w, self.lr)
-        torch.cuda.current_stream().wait_stream(s)
-        self._reset(start)
-        self.opt.zero_grad()
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph): self.loss = self.step(self.x, self.t, self.w, self.lr)
-        self._reset(start)
-    def _reset(self, start):
-        "Undo the warm-up: weights and optimizer as they were"
-        with torch.no_grad():
-            for p,q in zip(self.params, start): p.copy_(q)
-            for s in self.opt.state.values():
-                for v in s.values(): v.zero_()
-    def __call__(self, x, t, weight, lr):
-        if self.graph is None: self._capture(x, t, weight, lr)
-        self.x.copy_(x); self.t.copy_(t); self.w.fill_(weight); self.lr.fill_(lr)
-        self.graph.replay()
-        return self.loss.clone()
-
-# %% ../nbs/05_recovery.ipynb #83d56b24
+# %% ../nbs/05_recovery.ipynb #1b930ab7
 def mimic(student:nn.Module,       # changed
           targets:Targets,         # the teacher's features of the few-shot images
           last:int,                # index of the last compressed block: how far gradients are needed
@@ -151,19 +112,22 @@ def mimic(student:nn.Module,       # changed
           desc:str='mimic',        # its label
          )->list:
     "Train the student to compute the teacher's features; returns the loss at every step"
-    family,device = family_of(targets.teacher), torch.device(targets.device)
+    family = family_of(targets.teacher)
     n,spe = len(targets), steps_per_epoch(len(targets), batch)
     total = length*spe if unit=='epoch' else length
     warm = warmup*total/spe
     for p in student.requires_grad_(False).eval().parameters(): p.grad = None
     params = [p.requires_grad_() for _,p in front(student, family, last, update)]
-    cuda = device.type=='cuda'
-    opt = torch.optim.AdamW(params, lr=torch.tensor(lr, device=device) if cuda else lr, weight_decay=weight_decay, fused=True, capturable=cuda)
-    step,losses,order = (_Captured if cuda else _Eager)(student, params, opt, tokens, amp), [], _order(n, batch, seed)
-    bar = tqdm(range(total), desc=desc, disable=not progress)
+    opt = torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay, fused=True)
+    losses,order,bar = [], _order(n, batch, seed), tqdm(range(total), desc=desc, disable=not progress)
     for i in bar:
         e,idx = next(order)
-        losses.append(step(*targets.batch(e, idx), min(e/warm,1.) if warm>=1 else 1., lr*.5*(1+cos(pi*i/total))))
+        for g in opt.param_groups: g['lr'] = lr*.5*(1+cos(pi*i/total))
+        loss = _loss(student, *targets.batch(e, idx), tokens, amp)
+        opt.zero_grad()
+        (loss*(min(e/warm,1.) if warm>=1 else 1.)).backward()
+        opt.step()
+        losses.append(loss.detach())
         if i%25==24 or i==total-1:
             if not losses[-1].isfinite(): raise DcvitError(f'recovery diverged at step {i+1}: lower lr={lr}')
             bar.set_postfix(loss=f'{losses[-1].item():.4f}')

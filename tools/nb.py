@@ -74,7 +74,9 @@ def readme():
     from nbconvert import MarkdownExporter
     nb = nbformat.read(processed()/'index.ipynb', 4)
     front_title(nb)
-    for c in nb.cells: c.source = re.sub(r'^#\|.*\n', '', c.source, flags=re.M)
+    nb.metadata['language_info'] = dict(name='python')
+    for c in nb.cells: c.source = re.sub(r'^(#\||<!-- WARNING).*\n?', '', c.source, flags=re.M)
+    nb.cells = [c for c in nb.cells if c.source.strip()]
     text,res = MarkdownExporter().from_notebook_node(nb, resources=dict(output_files_dir='index_files'))
     shutil.rmtree(root/'index_files', ignore_errors=True)
     for name,data in res['outputs'].items(): (root/name).parent.mkdir(exist_ok=True); (root/name).write_bytes(data)
