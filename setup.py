@@ -21,7 +21,6 @@ setuptools.setup(
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Intended Audience :: Science/Research",
-        "License :: OSI Approved :: Apache Software License",
         "Natural Language :: English",
         *(f"Programming Language :: Python :: 3.{v}" for v in range(10, 14)),
     ],

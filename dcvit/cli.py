@@ -49,8 +49,8 @@ def _fresh(out):
 
 def _say(rep):
     b,s,t = rep['budget'],rep['student'],rep['teacher']
-    print(f"budget    asked {b['asked']:.3f} of the teacher's {b['measure']}, reached {b['reached']:.4f}")
-    print(f"student   {s['macs']/1e6:.2f} M MACs (teacher {t['macs']/1e6:.2f}), {s['params']/1e6:.3f} M parameters (teacher {t['params']/1e6:.3f})")
+    print(f"budget      asked {b['asked']:.3f} of the teacher's {b['measure']}, reached {b['reached']:.4f}")
+    print(f"student     {s['macs']/1e6:.2f} M MACs (teacher {t['macs']/1e6:.2f}), {s['params']/1e6:.3f} M parameters (teacher {t['params']/1e6:.3f})")
     did = dict(paper=f"{rep['chosen']} lost attention and {rep['r_d']:.0%} of their hidden neurons", mlp=f"{rep['chosen']} keep all attention and lost {rep['r_d']:.0%} of their hidden neurons", blocks=f"{rep['chosen']} dropped")
     print(f"blocks      {did[rep['space']]}")
     for n,f in rep['fidelity'].items():
