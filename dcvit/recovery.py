@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from .blocks import Family, family_of, DcvitError
 from .data import Views
+from .measure import kl, logits
 
 # %% auto #0
 __all__ = ['front', 'Targets', 'features', 'steps_per_epoch', 'mimic', 'stem', 'refit', 'neuron_scores', 'pick_active']
@@ -214,22 +215,28 @@ def refit(student:nn.Module,  # changed
           lambdas:tuple=(1e-6,1e-5,1e-4,1e-3,1e-2,1e-1,1.,10.), # strengths to try, as fractions of the mean variance of the inputs
           batch:int=64,       # images per pass
          )->list:
-    "Refit the output layers of all blocks in closed form, front to back; returns `(block, branch, error before, error after)` on the held-out images"
+    "Refit the output layers of all blocks in closed form, front to back; returns `(block, branch, error before, error after)` on the held-out images, or nothing where the predictions got no better and all was put back"
     family,log = family_of(teacher),[]
     tb,sb = (m.get_submodule(family.blocks) for m in (teacher, student))
-    cut = max(1, round(len(x)*held)) if len(x)>1 else 0
-    parts = [c for part in (x[:len(x)-cut], x[len(x)-cut:]) for c in part.split(batch)]
-    n_train = len((x[:len(x)-cut]).split(batch))
-    t = [stem(teacher, tb[0], c) for c in parts]; s = [stem(student, sb[0], c) for c in parts]
-    touched = False
+    h = torch.arange(len(x), device=x.device) % max(2, round(1/held)) == 1 # spread evenly: images often come sorted by class
+    parts = [*x[~h].split(batch), *x[h].split(batch)]
+    n_train = len(x[~h].split(batch))
+    if not h.any(): return log # a single image
+    t,s = [stem(teacher, tb[0], c) for c in parts],[stem(student, sb[0], c) for c in parts]
+    touched,was = False,{k: v.clone() for k,v in student.state_dict().items()}
+    t_logits = logits(teacher, x[h], batch)
+    start = kl(t_logits, logits(student, x[h], batch))
     for i,(b,c) in enumerate(zip(tb, sb)):
         left = {w: (p,l) for w,p,l in _branches(c, family)}
         touched = touched or len(left)<2 or c.get_submodule(family.fc_out).in_features!=b.get_submodule(family.fc_out).in_features or left['mixer'][1].in_features!=b.get_submodule(family.attn).proj.in_features
         for which,path in (('mixer',family.mixer),('mlp',family.mlp)):
             t = [v+_run(b, path, v) for v in t]
             if which not in left: continue
-            if touched and cut: log.append((i, which, *_solve(c, path, left[which][1], s, t, n_train, lambdas)))
+            if touched: log.append((i, which, *_solve(c, path, left[which][1], s, t, n_train, lambdas)))
             s = [v+_run(c, path, v) for v in s]
+    if log and kl(t_logits, logits(student, x[h], batch)) > start:
+        student.load_state_dict(was)
+        return []
     return log
 
 def _scale(block, path):

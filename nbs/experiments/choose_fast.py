@@ -9,7 +9,7 @@ import time
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-import pandas as pd
+import pandas as pd, torch
 from fastcore.script import call_parse, Param
 import dcvit
 from dcvit.blocks import read
@@ -33,8 +33,8 @@ def main(teacher:str, data:Param('folder with train/', str, opt=False, nargs='?'
     fast,rows = get_recipe('fast'),[]
     for count in map(int, n.split(',')):
         both = few_shot(source, cfg, count+held, seed)
-        ids = list(range(0, count+held))[::max(1,(count+held)//count)][:count]
-        rest = [i for i in range(count+held) if i not in set(ids)]
+        order = torch.randperm(count+held, generator=torch.Generator().manual_seed(seed)).tolist() # files come sorted by class
+        ids,rest = order[:count],order[count:]
         few,x = FewShot(both.pixels[ids], [both.images[i] for i in ids], cfg), FewShot(both.pixels[rest], [], cfg).tensor
         t_logits = logits(m, x)
         def note(s, t, **kw):
