@@ -4,7 +4,7 @@
 
 # %% ../nbs/03_data.ipynb #ba68b235
 from __future__ import annotations
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from importlib.resources import files
 import hashlib, random, warnings

@@ -5,7 +5,6 @@
 # %% ../nbs/03b_files.ipynb #24898679
 from __future__ import annotations
 import json, os, tempfile
-from contextlib import contextmanager
 from pathlib import Path
 import torch
 from safetensors import safe_open, SafetensorError
