@@ -4,17 +4,16 @@
 
 # %% ../nbs/00_blocks.ipynb #7314d9f7
 from __future__ import annotations
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from copy import deepcopy
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from timm.models.vision_transformer import VisionTransformer, Block as VitBlock
-from timm.layers import Mlp
+from timm.layers import GluMlp
 
 # %% auto #0
-__all__ = ['families', 'DcvitError', 'Cost', 'Part', 'Block', 'Network', 'Family', 'family_of', 'named_blocks', 'input_shape',
-           'read', 'table']
+__all__ = ['specs', 'DcvitError', 'Cost', 'Layers', 'Part', 'Spec', 'kind', 'register', 'Block', 'Network', 'named_blocks',
+           'input_shape', 'Call', 'trace', 'find_layers', 'read', 'table']
 
 # %% ../nbs/00_blocks.ipynb #c49f30de
 class DcvitError(ValueError):
@@ -33,34 +32,84 @@ class Cost:
     def __mul__(self, n): return Cost(self.macs*n, self.linear*n, self.params*n)
     def __radd__(self, o): return self if o==0 else self+o # lets `sum` work
 
-# %% ../nbs/00_blocks.ipynb #cc091985
+# %% ../nbs/00_blocks.ipynb #afa5cd42
+@dataclass(frozen=True)
+class Layers:
+    "The layers that hold the units of a part; paths are relative to the block"
+    out:str           # output layer of the branch: its inputs are the units
+    rows:tuple=()     # `(path, copies)` of layers whose outputs are the units; query, key and value are 3 copies
+    cols:tuple=()     # paths of layers whose inputs are the units, `out` among them
+    per:tuple=()      # paths of norms and depthwise or grouped convolutions that work unit by unit
+    width:int=1       # channels of one unit
+
 @dataclass(frozen=True)
 class Part:
     "One branch of a block, which can be kept whole, in part, or not at all"
-    units:int   # heads of a mixer, hidden neurons of an MLP
-    unit:Cost   # cost of one unit
-    fixed:Cost  # cost that stays as long as one unit does
+    units:int            # heads of a mixer, hidden neurons of an MLP; 1: whole or gone; 0: there is no such part
+    unit:Cost=Cost()     # cost of one unit
+    fixed:Cost=Cost()    # cost that stays as long as one unit does
+    pair:Cost=Cost()     # cost of each pair of units
+    layers:Layers=None   # where the units are; None: nothing inside can be narrowed or refitted
+    optional:bool=True   # whether the part can go while the other stays
 
     def at(self,
            n:int, # units kept, 0 to `units`
           )->Cost:
         "Cost with `n` units kept"
         if not 0<=n<=self.units: raise DcvitError(f'{n} units asked of a part that has {self.units}')
-        return self.fixed + self.unit*n if n else Cost()
+        return self.fixed + self.unit*n + self.pair*(n*n) if n else Cost()
 
     @property
     def whole(self)->Cost:
         "Cost of the whole part"
         return self.at(self.units)
 
-# %% ../nbs/00_blocks.ipynb #857197e1
+# %% ../nbs/00_blocks.ipynb #0c1940a8
+@dataclass(frozen=True)
+class Spec:
+    "Where the parts of one class of block are"
+    family:str          # shown to users
+    mixer:tuple=()      # modules and scales of the mixer's branch, in the order they are applied; (): it cannot be removed by itself
+    mlp:tuple=()        # the same of the MLP's branch; (): the whole block is one branch
+    attn:str=''         # path of the mixer's core; its `proj` is the output layer
+    heads:bool=False    # whether single heads can be dropped
+    inner:str=''        # module that holds the hidden units, where that is not the whole MLP branch
+    out:str=''          # path of the output layer of the hidden units; '': the last layer that runs
+    act:str=''          # path of the activation after the addition
+    channels:int=-1     # dimension of the channels in the running state
+    args:tuple=()       # modules that also take the block's other arguments
+    skips:tuple=('','') # scales of the skip connections around mixer and MLP
+    residual:object=lambda block: True # whether this very block adds its input to its output
+    together:int=1      # how many consecutive blocks can only be dropped together
+
+specs = {} # class of block, as `module.Class` inside timm.models -> `Spec`
+
+def kind(block:nn.Module)->str:
+    "The key of `block` in `specs`"
+    return f"{type(block).__module__.split('.')[-1]}.{type(block).__qualname__}"
+
+def register(name:str, # such as `vision_transformer.Block`
+             spec:Spec):
+    "Make blocks of this class known"
+    specs[name] = spec
+
+register('vision_transformer.Block', Spec('ViT', mixer=('norm1','attn','ls1','drop_path1'), mlp=('norm2','mlp','ls2','drop_path2'), attn='attn', heads=True))
+
+# %% ../nbs/00_blocks.ipynb #5a60301b
 @dataclass(frozen=True)
 class Block:
     "One residual block: a mixer and an MLP"
-    index:int   # place in the network, from 0
-    name:str    # module path in the model, such as `blocks.3`
-    mixer:Part  # units are attention heads
-    mlp:Part    # units are hidden neurons
+    index:int         # place in the network, from 0
+    name:str          # module path in the model, such as `blocks.3`
+    mixer:Part        # units are attention heads
+    mlp:Part          # units are hidden neurons
+    spec:Spec=None    # where its parts are
+    droppable:bool=True # whether the whole block can go
+    group:int=None    # blocks of one group are dropped together or not at all
+
+    def part(self, which:str)->Part:
+        "The 'mixer' or the 'mlp'"
+        return dict(mixer=self.mixer, mlp=self.mlp)[which]
 
     def cost(self,
              heads:int,  # heads kept
@@ -77,7 +126,7 @@ class Block:
 @dataclass(frozen=True)
 class Network:
     "A model as `dcvit` sees it: blocks in order, and the rest"
-    family:str      # name of the `Family` that read it
+    family:str      # of its blocks
     blocks:tuple    # of `Block`
     rest:Cost       # stem, final norm and head
 
@@ -87,49 +136,15 @@ class Network:
         return self.rest + sum(b.whole for b in self.blocks)
     def __len__(self): return len(self.blocks)
 
-# %% ../nbs/00_blocks.ipynb #8895d345
-@dataclass(frozen=True)
-class Family:
-    "Where the parts of a block are, for one kind of timm model"
-    name:str                            # shown to users
-    model:type                          # the timm model class
-    block:type                          # the timm block class
-    blocks:str='blocks'                 # path of the sequence of blocks
-    mixer:tuple=('norm1','attn','ls1','drop_path1') # the mixer's branch, in the order it is applied
-    mlp:tuple=('norm2','mlp','ls2','drop_path2')    # the MLP's branch, likewise
-    attn:str='attn'                     # path of the attention in a block
-    fc_in:str='mlp.fc1'                 # path of the MLP's first layer
-    fc_out:str='mlp.fc2'                # path of its second layer
-    tail:tuple=('norm','fc_norm','head_drop','head','head_dist','attn_pool') # what comes after the blocks
-
-families = [Family('ViT', VisionTransformer, VitBlock)]
-
-# %% ../nbs/00_blocks.ipynb #fe9bc657
-def _refuse(what): raise DcvitError(f"{what}; supported: {', '.join(f'{f.name} ({f.model.__name__} of {f.block.__name__})' for f in families)}")
-
-def _check_block(f, name, b):
-    if type(b) is not f.block: _refuse(f"{name} is a {type(b).__name__}, which {f.name} does not cover")
-    extra = [n for n,_ in b.named_children() if n not in f.mixer+f.mlp]
-    if extra: _refuse(f"{name} has parts that {f.name} does not know: {', '.join(extra)}")
-    if type(b.mlp) is not Mlp: _refuse(f"{name}.mlp is a {type(b.mlp).__name__}, not an Mlp")
-    if not isinstance(b.mlp.norm, nn.Identity): _refuse(f"{name}.mlp has a norm over its hidden neurons")
-
-def family_of(model:nn.Module, # a timm model
-             )->Family:
-    "The family that covers `model`; raises `DcvitError` with the reason if there is none"
-    if not isinstance(model, nn.Module): raise DcvitError(f'expected a timm model, got a {type(model).__name__}')
-    f = next((f for f in families if type(model) is f.model), None)
-    if f is None: _refuse(f'{type(model).__name__} is not supported')
-    for n,b in named_blocks(model, f): _check_block(f, n, b)
-    return f
-
 def named_blocks(model:nn.Module, # a timm model
-                 family:Family,   # its family
                 )->list:
-    "`(path, module)` of every block, in network order"
-    return [(f'{family.blocks}.{n}', b) for n,b in model.get_submodule(family.blocks).named_children()]
+    "`(path, module)` of every block that has a `Spec`, in the order in which the model holds them"
+    res = []
+    for n,m in model.named_modules():
+        if kind(m) in specs and not (res and n.startswith(res[-1][0]+'.')): res.append((n,m))
+    return res
 
-# %% ../nbs/00_blocks.ipynb #102c0c12
+# %% ../nbs/00_blocks.ipynb #073f818d
 def input_shape(model:nn.Module, # a timm model
                )->tuple:
     "The `(channels, height, width)` that `model` takes, read off its patch embedding where it has one"
@@ -140,42 +155,157 @@ def input_shape(model:nn.Module, # a timm model
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     return (first.in_channels*first.groups if first else c, h, w)
 
-def _counts(model):
-    "MACs by module path: `{path: (all, linear)}`; the model itself has the path ''"
-    m = deepcopy(model).to('meta').eval().requires_grad_(False)
-    with torch.no_grad(), FlopCounterMode(display=False) as f: m(torch.zeros(1, *input_shape(model), device='meta'))
-    root,res = type(m).__name__, {}
+@dataclass
+class Call:
+    "One module's turn while the model runs"
+    path:str; module:nn.Module; x:torch.Tensor; y:torch.Tensor
+
+def _run(model, device):
+    m,calls = deepcopy(model).to(device).eval().requires_grad_(False),[]
+    def see(path): return lambda mod, a, y: calls.append(Call(path, mod, next((v for v in a if isinstance(v, torch.Tensor)), None), y))
+    for n,mod in m.named_modules():
+        if n and (kind(mod) in specs or not [*mod.children()]): mod.register_forward_hook(see(n))
+    with torch.no_grad(), FlopCounterMode(display=False) as f: m(torch.zeros(1, *input_shape(model), device=device))
+    return f, calls, type(m).__name__
+
+def trace(model:nn.Module, # a timm model; not changed
+         )->tuple:
+    "Run `model` once without computing anything: MACs by module path as `{path: (all, linear)}` (the model itself is ''), and the `Call`s of blocks and leaves in order"
+    try: f,calls,root = _run(model, 'meta')
+    except (RuntimeError, NotImplementedError): f,calls,root = _run(model, 'cpu') # some models build constants on the CPU as they run
+    res = {}
     for path,ops in f.get_flop_counts().items():
         if path!=root and not path.startswith(root+'.'): continue
         prod = sum(n for op,n in ops.items() if 'bmm' in str(op) or 'scaled_dot' in str(op))
         res[path[len(root)+1:]] = (sum(ops.values())//2, (sum(ops.values())-prod)//2)
-    return res
+    return res, calls
 
-# %% ../nbs/00_blocks.ipynb #8b05aa39
-def _params(*mods): return sum(p.numel() for m in mods for p in m.parameters())
+# %% ../nbs/00_blocks.ipynb #186a0a36
+def _channels(m):
+    if isinstance(m, nn.Linear): return m.in_features, m.out_features, 1
+    if isinstance(m, nn.Conv2d): return m.in_channels, m.out_channels, m.groups
+    return None
 
-def _part(path, units, counts, b, names, per_unit):
-    cs = [counts.get(f'{path}.{n}', (0,0)) for n in names if hasattr(b, n)]
-    macs,linear = (sum(c) for c in zip(*cs))
-    if macs%units or linear%units: raise DcvitError(f'{path}: {macs} MACs do not divide into {units} equal units')
-    fixed = _params(*(getattr(b,n) for n in names if hasattr(b, n))) - per_unit*units
-    return Part(units, Cost(macs//units, linear//units, per_unit), Cost(params=fixed))
+def _sized(m, n): return [p for p in m._parameters.values() if p is not None and p.numel()==n]
 
-def _block(f, i, path, b, counts):
-    a,fi,fo = b.get_submodule(f.attn), b.get_submodule(f.fc_in), b.get_submodule(f.fc_out)
-    ins = [m for n,m in a.named_children() if isinstance(m, nn.Linear) and n!='proj']
-    head = (_params(*ins) + a.proj.weight.numel())//a.num_heads
-    hid = fi.out_features
-    neuron = _params(fi)//hid + fo.weight.numel()//hid
-    return Block(i, path, _part(path, a.num_heads, counts, b, f.mixer, head), _part(path, hid, counts, b, f.mlp, neuron))
+def find_layers(calls:list, # of one branch, in order
+                prefix:str, # path of the block
+                out:str='', # path of the output layer in the block; '': the last layer that runs
+                packed:bool=False, # whether the first layer holds both halves of a gate
+               )->Layers:
+    "Which layers hold the hidden units of a branch; None if they cannot be told from the shapes"
+    rel = lambda c: c.path[len(prefix)+1:]
+    ends = [i for i,c in enumerate(calls) if _channels(c.module) and (rel(c)==out or not out)]
+    if not ends: return None
+    last = calls[ends[-1]]; h,_,groups = _channels(last.module)
+    if groups>1: return None
+    rows,cols,per,width,first = [],[],[],1,None
+    for c in calls[:ends[-1]]:
+        ch = _channels(c.module)
+        if ch is None:
+            if first is not None and _sized(c.module, h): per.append(rel(c))
+            continue
+        i,o,g = ch
+        copies = 2 if o==2*h and packed else 1
+        if first is None or c.x is first.x:
+            if o==h*copies and g==1: rows.append((rel(c), copies)); first = first or c
+        elif g>1 and i==o==h: per.append(rel(c)); width = max(width, o//g)
+        elif g>1: return None
+        else:
+            if i==h: cols.append(rel(c))
+            if o==h: rows.append((rel(c), 1))
+    return Layers(rel(last), tuple(rows), (*cols, rel(last)), tuple(per), width) if rows and h%width==0 else None
+
+# %% ../nbs/00_blocks.ipynb #76913f07
+def _attn_layers(block, spec):
+    "Layers of a mixer; heads where the class of attention is known to follow `num_heads`"
+    a = block.get_submodule(spec.attn)
+    out = next((n for n in ('proj','out_proj','wo') if isinstance(getattr(a, n, None), nn.Linear)), None)
+    if out is None: return 1, None
+    if not (spec.heads and hasattr(a, 'attn_dim')): return 1, Layers(f'{spec.attn}.{out}')
+    rows = tuple((f'{spec.attn}.{n}', m.out_features//a.attn_dim) for n,m in a.named_children() if isinstance(m, nn.Linear) and n!=out)
+    per = tuple(f'{spec.attn}.{n}' for n,m in a.named_children() if n=='norm' and _sized(m, a.attn_dim))
+    return a.num_heads, Layers(f'{spec.attn}.{out}', rows, (f'{spec.attn}.{out}',), per, a.head_dim)
+
+# %% ../nbs/00_blocks.ipynb #ead2d284
+def _numel(x): return x.numel() if isinstance(x, nn.Parameter) else sum(p.numel() for p in x.parameters()) if isinstance(x, nn.Module) else 0
+
+def _branch_cost(block, path, names, counts):
+    "Cost of all modules and scales of a branch"
+    have = [(n,getattr(block, n)) for n in names if getattr(block, n, None) is not None]
+    macs,linear = (sum(c) for c in zip((0,0), *(counts.get(f'{path}.{n}', (0,0)) for n,_ in have)))
+    return Cost(macs, linear, sum(_numel(m) for _,m in have))
+
+def _split(whole, units, lin, sq):
+    "A part whose costs `lin` grow with the units and `sq` with their square"
+    if any(v%units for v in (lin.macs,lin.linear,lin.params)) or any(v%units**2 for v in (sq.macs,sq.linear,sq.params)): return None
+    unit,pair = Cost(lin.macs//units, lin.linear//units, lin.params//units), Cost(sq.macs//units**2, sq.linear//units**2, sq.params//units**2)
+    fixed = whole - unit*units - pair*units**2
+    return None if min(fixed.macs, fixed.linear, fixed.params)<0 else (unit, fixed, pair)
+
+def _part(block, path, whole, units, layers, counts, extra=(0,0), optional=True):
+    "Divide the cost `whole` of a branch among its units; `extra` MACs grow with the units too"
+    if layers is None or units<2: return Part(min(units,1), unit=whole, layers=layers and Layers(layers.out), optional=optional)
+    rows,cols = {n for n,_ in layers.rows}, {*layers.cols}
+    lin,sq = Cost(*extra),Cost()
+    for n in {*rows,*cols,*layers.per}:
+        m,c = block.get_submodule(n), Cost(*counts.get(f'{path}.{n}', (0,0)))
+        w = m.weight.numel() if n in rows|cols else _numel(m)
+        others = sum(p.numel() for k,p in m.named_parameters() if k!='weight') if n in rows else 0
+        if n in rows and n in cols: sq,lin = sq+c+Cost(params=w),lin+Cost(params=others)
+        else: lin = lin+c+Cost(params=w+others)
+    found = _split(whole, units, lin, sq)
+    if found is None: return Part(1, unit=whole, layers=Layers(layers.out), optional=optional)
+    unit,fixed,pair = found
+    return Part(units, unit, fixed, pair, layers, optional)
+
+def _block(i, path, block, counts, calls, shapes):
+    spec = specs[kind(block)]
+    same = shapes[path][0]==shapes[path][1]
+    mine = [c for c in calls if c.path.startswith(path+'.')]
+    inner = spec.inner or (next((n for n in spec.mlp if n.startswith(('mlp','ffn'))), '') if spec.mlp else '')
+    layers = find_layers([c for c in mine if not inner or c.path.startswith(f'{path}.{inner}.')], path, spec.out, any(isinstance(m, GluMlp) for m in block.modules()))
+    hidden = _channels(block.get_submodule(layers.out))[0]//layers.width if layers else 1
+    if not spec.mixer:
+        whole = Cost(*counts.get(path, (0,0)), _numel(block))
+        return Block(i, path, Part(0), _part(block, path, whole, hidden, layers, counts, optional=False), spec, same and bool(spec.residual(block)))
+    units,ml = _attn_layers(block, spec) if spec.attn else (1,None)
+    mixer_cost,mlp_cost = (_branch_cost(block, path, names, counts) for names in (spec.mixer, spec.mlp))
+    a = counts.get(f'{path}.{spec.attn}', (0,0))
+    mixer = _part(block, path, mixer_cost, units, ml, counts, (a[0]-a[1], 0)) # attention products: one share per head
+    return Block(i, path, mixer, _part(block, path, mlp_cost, hidden, layers, counts), spec, same)
+
+def _grouped(blocks):
+    "Blocks that are dropped together: consecutive ones of one stage"
+    stage = lambda b: b.name.rpartition('.')[0]
+    res = []
+    for b in blocks:
+        pos = sum(stage(o)==stage(b) for o in res)
+        n = b.spec.together
+        size = sum(stage(o)==stage(b) for o in blocks)
+        res.append(b if n==1 else replace(b, group=b.index-pos%n, droppable=b.droppable and pos//n*n+n<=size))
+    return tuple(res)
 
 def read(model:nn.Module, # a timm model; not changed
+         least:float=.5,  # fraction of the MACs that must be in known blocks
         )->Network:
     "Read `model` as blocks with their costs; raises `DcvitError` where it is not supported"
-    f,counts = family_of(model), _counts(model)
-    blocks = tuple(_block(f, i, p, b, counts) for i,(p,b) in enumerate(named_blocks(model, f)))
+    if not isinstance(model, nn.Module): raise DcvitError(f'expected a timm model, got a {type(model).__name__}')
+    mods = dict(named_blocks(model))
+    if not mods: raise DcvitError(f"{type(model).__name__} is not supported: none of its blocks is known; known are {', '.join(sorted({s.family for s in specs.values()}))}")
+    counts,calls = trace(model)
+    shapes,order = {},[]
+    for c in calls:
+        if c.path in mods:
+            if c.path in shapes: raise DcvitError(f'{c.path} ({kind(c.module)}) runs more than once, which is not supported')
+            if c.x is None or not isinstance(c.y, torch.Tensor): raise DcvitError(f'{c.path} ({kind(c.module)}) does not map one tensor to another, which is not supported')
+            shapes[c.path] = c.x.shape,c.y.shape; order.append(c.path)
+    blocks = _grouped([_block(i, p, mods[p], counts, calls, shapes) for i,p in enumerate(order)])
+    total = Cost(*counts[''], sum(p.numel() for p in model.parameters()))
     used = sum(b.whole for b in blocks)
-    return Network(f.name, blocks, Cost(*counts[''], sum(p.numel() for p in model.parameters())) - used)
+    if used.macs<least*total.macs: raise DcvitError(f'{type(model).__name__} is not supported: only {used.macs/total.macs:.0%} of its MACs are in blocks that are known')
+    names = [b.spec.family for b in blocks]
+    return Network(', '.join(sorted({*names}, key=names.index)), blocks, total-used)
 
 # %% ../nbs/00_blocks.ipynb #fefc36d7
 def table(net:Network, # from `read`

@@ -16,7 +16,7 @@ from .blocks import DcvitError, input_shape
 
 # %% auto #0
 __all__ = ['suffixes', 'demo_arch', 'demo_config', 'data_config', 'open_image', 'image_files', 'sample', 'normalise', 'FewShot',
-           'eval_transform', 'few_shot', 'labelled', 'Views', 'demo_data', 'demo_teacher']
+           'eval_transform', 'few_shot', 'Batches', 'labelled', 'Views', 'demo_data', 'demo_teacher']
 
 # %% ../nbs/03_data.ipynb #5db58db4
 def data_config(model:nn.Module,    # a timm model
@@ -137,6 +137,25 @@ def few_shot(source,        # folder, list of paths or images, dataset (labels a
     ims = [_item(source[i], c) for i in ids]
     tf = eval_transform(cfg)
     return FewShot(torch.stack([tf(im) for im in ims]), [_cap(im, max(h,w)) for im in ims], cfg)
+
+# %% ../nbs/03_data.ipynb #5ea68021
+class Batches:
+    "Images as the model takes them, one batch at a time"
+    def __init__(self,
+                 few,             # a `FewShot` set, or a normalised tensor `[n,c,h,w]`
+                 idx=None,        # indices or mask of the images to use; None: all
+                 size:int=64,     # images per batch
+                 device:str='cpu',
+                ):
+        n = len(few)
+        self.few,self.device = few,device
+        ids = torch.arange(n) if idx is None else torch.arange(n)[idx]
+        self.parts,self.n = [p for p in ids.split(size) if len(p)],len(ids)
+    def __len__(self): return len(self.parts)
+    def __getitem__(self, j):
+        i = self.parts[j]
+        x = self.few[i] if isinstance(self.few, torch.Tensor) else normalise(self.few.pixels[i], self.few.cfg)
+        return x.to(self.device)
 
 # %% ../nbs/03_data.ipynb #6d0c0094
 def labelled(folder:str|Path, # `folder/CLASS/...` image files

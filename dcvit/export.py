@@ -7,18 +7,19 @@ from __future__ import annotations
 import difflib, json
 from pathlib import Path
 import timm, torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from safetensors import safe_open, SafetensorError
-from .blocks import read, family_of, input_shape, DcvitError
-from .structure import Structure, to_json, from_json, draw
+from .blocks import read, input_shape, DcvitError
+from .structure import Structure, to_json, from_json
 from .surgery import prune
-from .data import data_config, demo_arch, demo_teacher
-from .files import write_json, write_tensors, write_whole, read_json, read_tensors
+from .data import data_config, demo_teacher
+from .files import write_json, write_tensors, read_json, read_tensors
 
 # %% auto #0
 __all__ = ['FORMAT', 'build', 'describe', 'load_teacher', 'save', 'read_student', 'load']
 
-# %% ../nbs/11_export.ipynb #e2985037
+# %% ../nbs/11_export.ipynb #d945ed44
 def _vit_args(m):
     "Arguments of a `VisionTransformer`, read off its modules"
     b,pe,is_on = m.blocks[0], m.patch_embed, lambda x: not isinstance(x, nn.Identity)
@@ -31,9 +32,10 @@ def _guesses(m):
     cfg = getattr(m, 'pretrained_cfg', None) or {}
     name = cfg.get('architecture') or 'vit_base_patch16_224'
     c,h,w = input_shape(m)
+    if 'args' in cfg: yield name, cfg['args'] # built by `load_teacher`
     base = dict(num_classes=m.num_classes, **(dict(in_chans=c) if c!=3 else {}))
     if cfg.get('architecture'): yield name, base; yield name, dict(base, img_size=[h,w]); yield name, dict(base, img_size=[h,w], global_pool=m.global_pool)
-    if hasattr(m, 'patch_embed') and hasattr(m, 'blocks'): yield name, dict(base, **_vit_args(m))
+    if type(m) is VisionTransformer: yield name, dict(base, **_vit_args(m))
 
 def build(arch:dict, # `architecture` (a timm name) and `args`
          )->nn.Module:
@@ -70,7 +72,7 @@ def describe(model:nn.Module, # a timm model, eval mode
         if _same(model, arch): return arch
     raise DcvitError(f"cannot tell how this {type(model).__name__} was built; pass arch=dict(architecture=NAME, args={{...}}) with the timm name and arguments")
 
-# %% ../nbs/11_export.ipynb #0c8f7982
+# %% ../nbs/11_export.ipynb #864d44cd
 def _fill(model, path):
     path = Path(path)
     if path.suffix!='.safetensors': raise DcvitError(f'{path}: weights must be a .safetensors file (pickled checkpoints can run code; convert with safetensors.torch.save_file)')
@@ -104,6 +106,7 @@ def load_teacher(spec:str,            # timm name, JSON file that describes a mo
     model = build(dict(architecture=name, args=args or {}))
     if checkpoint: _fill(model, checkpoint)
     else: model = _download(name, args or {})
+    model.pretrained_cfg = dict(model.pretrained_cfg or {}, architecture=name, args=args or {})
     return _configure(model, data_config(model, cfg | (config or {})))
 
 def _download(name, args):

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
+from .data import FewShot, few_shot
 from .blocks import DcvitError
 
 # %% auto #0
-__all__ = ['total_variation', 'BatchNormStats', 'MetricSet', 'draw_labels', 'invert']
+__all__ = ['total_variation', 'BatchNormStats', 'MetricSet', 'draw_labels', 'invert', 'synthetic']
 
 # %% ../nbs/04_inversion.ipynb #29951876
 def total_variation(x:torch.Tensor, # images `[n,c,h,w]`
@@ -68,7 +69,7 @@ def _jiggle(x, jitter, g):
     x = torch.roll(x, (dy,dx), (2,3))
     return x.flip(3) if torch.rand((), generator=g)<.5 else x
 
-# %% ../nbs/04_inversion.ipynb #e6e97ab9
+# %% ../nbs/04_inversion.ipynb #7e893bf8
 def invert(teacher:nn.Module,    # frozen, eval mode
            cfg:dict,             # from `dcvit.data.data_config`
            n:int=50,             # images to make
@@ -85,9 +86,8 @@ def invert(teacher:nn.Module,    # frozen, eval mode
            device:str='cpu',
            progress:bool=True,   # show a bar
           )->MetricSet:
-    "Make `n` images that the teacher sees as chosen labels; raises `DcvitError` for a model without classes"
-    classes = getattr(teacher, 'num_classes', 0)
-    if not classes: raise DcvitError('a model without a classifier (num_classes=0) cannot be inverted')
+    "Make `n` images that the teacher sees as chosen labels; a backbone without head is asked for single pooled features instead"
+    classes = getattr(teacher, 'num_classes', 0) or teacher.num_features
     g,size = torch.Generator().manual_seed(seed), cfg['input_size']
     y = draw_labels(classes, n, seed).to(device)
     lo,hi = _bounds(cfg, device)
@@ -116,3 +116,13 @@ def _frozen(model):
     try: yield model.requires_grad_(False)
     finally:
         for p,f in flags: p.requires_grad_(f)
+
+# %% ../nbs/04_inversion.ipynb #0a066069
+def synthetic(teacher:nn.Module, cfg:dict,
+              n:int=50, # images to make
+              seed:int=0, progress:bool=True, **kw)->FewShot:
+    "A few-shot set of inverted images; other arguments as in `invert`"
+    s = invert(teacher, cfg, n=n, seed=seed, device=next(teacher.parameters()).device, progress=progress, **kw)
+    m,d = (torch.tensor(cfg[k]).view(-1,1,1) for k in ('mean','std'))
+    px = ((s.images*d+m)*255).round().clamp(0,255).to(torch.uint8)
+    return few_shot(px, dict(cfg, crop_pct=1.))

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from .blocks import DcvitError
 
 # %% auto #0
-__all__ = ['logits', 'kl', 'agreement', 'top1', 'latency', 'check_finite']
+__all__ = ['logits', 'kl', 'metric_loss', 'agreement', 'top1', 'latency', 'check_finite']
 
-# %% ../nbs/03d_measure.ipynb #03124d30
+# %% ../nbs/03d_measure.ipynb #b13b656c
 @torch.no_grad()
 def logits(model:nn.Module,  # eval mode
            x:torch.Tensor,   # normalised images `[n,c,h,w]`
@@ -29,6 +29,14 @@ def kl(teacher_logits:torch.Tensor, # `[n,classes]`
     "Mean KL divergence of the student's probabilities from the teacher's"
     p,q = teacher_logits.log_softmax(1), student_logits.log_softmax(1)
     return F.kl_div(q, p, reduction='batchmean', log_target=True).item()
+
+def metric_loss(teacher_out:torch.Tensor, # `[n,classes]`, or pooled features where the model has no head
+                student_out:torch.Tensor, # the same of the student
+                classes:int=1,            # `num_classes` of the teacher
+               )->float:
+    "KL divergence; for a backbone without head the squared error of the pooled features over their variance"
+    if classes: return kl(teacher_out, student_out)
+    return (F.mse_loss(student_out, teacher_out)/teacher_out.var(0).mean().clamp_min(1e-12)).item()
 
 def agreement(teacher_logits:torch.Tensor, student_logits:torch.Tensor)->float:
     "Percentage of images for which both predict the same class"

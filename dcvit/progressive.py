@@ -8,8 +8,8 @@ from copy import deepcopy
 import torch
 from torch import nn
 from tqdm.auto import tqdm
-from .blocks import family_of
-from .trial import recover
+from .blocks import Network
+from .trial import recover, together
 from .recovery import Targets
 from .recipe import Recipe
 from .files import RunFolder
@@ -18,51 +18,53 @@ from .surgery import block_seed, edit_block
 # %% auto #0
 __all__ = ['progressive', 'oneshot']
 
-# %% ../nbs/08_progressive.ipynb #2e419b87
-def _cut(student, teacher, blocks, lefts, keep):
-    for i in blocks: edit_block(student, family_of(teacher), i, lefts[i], neurons=keep[i])
+# %% ../nbs/08_progressive.ipynb #9620b0b7
+def _cut(student, net, blocks, lefts, keep):
+    for i in blocks:
+        for j in together(net, i): edit_block(student, net.blocks[j], lefts[i], neurons=keep.get((j,'mlp')))
 
-def _resume(run, n, student, teacher, order, lefts, keep):
+def _resume(run, n, student, net, order, lefts, keep):
     "Load the latest finished step into `student`; returns how many blocks it has done"
     for done in range(n, 1, -1):
         found = run.get(f'steps/step_{done:02d}')
         if found is None: continue
-        _cut(student, teacher, order[:done], lefts, keep)
+        _cut(student, net, order[:done], lefts, keep)
         student.load_state_dict(found[0])
         return done, found[1]['losses']
     return 0, []
 
 def progressive(teacher:nn.Module, # eval mode, on the device to use
+                net:Network,       # its blocks
                 order:list,        # blocks to compress, best first
                 lefts:dict,        # block -> what to leave of it
                 first:dict,        # weights that the first block's trial updated
                 targets:Targets,   # the teacher's features of the few-shot images
                 recipe:Recipe,
-                keep:dict,         # block -> hidden neurons to keep
+                keep:dict,         # hidden neurons to keep, from `choose_neurons`
                 seed:int=0,
                 run:RunFolder=RunFolder(), # where finished steps are kept
                 amp:bool=False, progress:bool=True,
                )->tuple:
     "Algorithm 1: `(student, losses of each step)`"
     student = deepcopy(teacher)
-    done,losses = _resume(run, len(order), student, teacher, order, lefts, keep)
+    done,losses = _resume(run, len(order), student, net, order, lefts, keep)
     if not done:
-        _cut(student, teacher, order[:1], lefts, keep)
+        _cut(student, net, order[:1], lefts, keep)
         student.load_state_dict(first, strict=False)
         done = 1
     for n in tqdm(range(done, len(order)), desc='steps', disable=not progress):
-        _cut(student, teacher, order[n:n+1], lefts, keep)
+        _cut(student, net, order[n:n+1], lefts, keep)
         losses.append(recover(student, targets, max(order[:n+1]), recipe, 'step', block_seed(seed, 100+n), amp=amp, progress=progress, desc=f'step {n+1} of {len(order)}, block {order[n]}'))
         run.put(f'steps/step_{n+1:02d}', student.state_dict(), dict(losses=losses))
         run.forget(f'steps/step_{n:02d}')
     return student, losses
 
-def oneshot(teacher:nn.Module, order:list, lefts:dict, targets:Targets, recipe:Recipe, keep:dict, seed:int=0,
+def oneshot(teacher:nn.Module, net:Network, order:list, lefts:dict, targets:Targets, recipe:Recipe, keep:dict, seed:int=0,
             length:int=None, # gradient steps, in the recipe's unit; None: as many as `progressive` takes in total
             run:RunFolder=RunFolder(), amp:bool=False, progress:bool=True)->tuple:
     "All blocks at once, then one recovery; other arguments as in `progressive`"
     student = deepcopy(teacher)
-    _cut(student, teacher, order, lefts, keep)
+    _cut(student, net, order, lefts, keep)
     found = run.get('steps/oneshot')
     if found:
         student.load_state_dict(found[0])

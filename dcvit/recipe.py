@@ -15,12 +15,12 @@ __all__ = ['recipes', 'Recipe', 'get_recipe', 'changes']
 class Recipe:
     "Every number of a run; the defaults are the paper's"
     # what is removed, and where
-    space:str='paper'          # 'paper': attention and part of the MLP of k blocks; 'mlp': part of every MLP; 'auto': 'mlp' as far as it reaches, then 'paper'; 'blocks': whole blocks (the baseline)
+    space:str='paper'          # 'paper': attention and part of the MLP of k blocks; 'search': any heads and hidden sizes; 'uniform': every MLP by one ratio; 'blocks': whole blocks (the last two are baselines)
     candidates:str='inner'     # blocks that may be compressed: 'inner' (not the first and last) or 'all'
     mode:str='progressive'     # compress chosen blocks one after another, or all at once: 'oneshot'
-    keep:str='random'          # which hidden neurons stay: 'random' ones or the most 'active'
     # how it is recovered
     refit:bool=False           # solve for the output layers in closed form before any gradient step
+    held:float=0.              # fraction of the images held out of the gradient steps; the student that does best on them is kept
     trial_length:int=2000      # gradient steps of each trial, in `unit`; 0: none
     step_length:int=2000       # the same for each progressive step after the first
     unit:str='epoch'           # 'epoch' or 'step'
@@ -54,12 +54,12 @@ class Recipe:
             if f.type=='int' and (v!=int(v) or v<1 and not f.name.endswith('_length')): raise DcvitError(f'{f.name} must be a whole number from 1 up, got {v!r}')
         if not isinstance(self.refit, bool): raise DcvitError(f'refit must be True or False, got {self.refit!r}')
 
-_choices = dict(space=('paper','mlp','auto','blocks'), keep=('random','active'), candidates=('inner','all'), mode=('progressive','oneshot'), unit=('epoch','step'), update=('front','all'), tokens=('all','cls'))
+_choices = dict(space=('paper','search','uniform','blocks'), candidates=('inner','all'), mode=('progressive','oneshot'), unit=('epoch','step'), update=('front','all'), tokens=('all','cls'))
 
 # %% ../nbs/03c_recipe.ipynb #12876eba
 recipes = dict(
     paper = Recipe(),
-    fast = Recipe(space='auto', keep='active', refit=True, unit='step', trial_length=0, step_length=80, lr=1e-3, views=80, metric_iters=200, metric_warmup=10))
+    fast = Recipe(space='search', candidates='all', mode='oneshot', refit=True, held=.2, unit='step', trial_length=0, step_length=80, lr=3e-4, update='all', views=80, metric_iters=200, metric_warmup=10))
 recipes['closed-form'] = replace(recipes['fast'], step_length=0)
 
 def get_recipe(r:str|Recipe)->Recipe:

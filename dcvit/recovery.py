@@ -9,26 +9,28 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from .blocks import Family, family_of, DcvitError
+from .blocks import named_blocks, DcvitError
 from .data import Views
-from .measure import kl, logits
 
 # %% auto #0
-__all__ = ['front', 'Targets', 'features', 'steps_per_epoch', 'mimic', 'stem', 'refit', 'neuron_scores', 'pick_active']
+__all__ = ['front', 'Targets', 'features', 'steps_per_epoch', 'mimic']
 
-# %% ../nbs/05_recovery.ipynb #1f4b4278
+# %% ../nbs/05_recovery.ipynb #8337f1be
 def front(student:nn.Module, # a student
-          family:Family,     # of its teacher
+          teacher:nn.Module, # its teacher
           last:int,          # index of the last compressed block
           update:str='front',# 'front': up to one block past `last`; 'all': everything before the head
          )->list:
     "`(name, parameter)` of what recovery updates"
     if update not in ('front','all'): raise DcvitError(f"update must be 'front' or 'all', got {update!r}")
-    end = last+2 if update=='front' else len(student.get_submodule(family.blocks))
-    after = {f'{family.blocks}.{i}' for i in range(end, len(student.get_submodule(family.blocks)))}
-    tail = set(family.tail) - ({'norm'} if update=='all' else set())
-    frozen = lambda n: n.split('.')[0] in tail or '.'.join(n.split('.')[:family.blocks.count('.')+2]) in after
-    return [(n,p) for n,p in student.named_parameters() if not frozen(n)]
+    blocks,names = [n for n,_ in named_blocks(teacher)],[n for n,_ in teacher.named_parameters()]
+    if update=='all':
+        heads = student.get_classifier() if hasattr(student, 'get_classifier') else None
+        fixed = {id(p) for m in (heads if isinstance(heads, (tuple,list)) else [heads]) if isinstance(m, nn.Module) for p in m.parameters()}
+        return [(n,p) for n,p in student.named_parameters() if id(p) not in fixed]
+    end = blocks[min(last+1, len(blocks)-1)]+'.'
+    upto = {*names[:max(i for i,n in enumerate(names) if n.startswith(end))+1]} # models register their parts in the order in which they run
+    return [(n,p) for n,p in student.named_parameters() if n in upto]
 
 # %% ../nbs/05_recovery.ipynb #e58d480d
 class Targets:
@@ -45,8 +47,6 @@ class Targets:
         self._stat = [torch.tensor(views.few.cfg[k], device=self.device).view(-1,1,1) for k in ('mean','std')]
 
     def __len__(self): return len(self.views.few)
-    @property
-    def images(self): return self._see(self.views.few.pixels.to(self.device)) # as they are, normalised
     def _see(self, px): return (px.float()/255 - self._stat[0])/self._stat[1]
     def __getitem__(self, v):
         "Pixels `[n,c,h,w]` (uint8) and features `[n,...]` of view `v`"
@@ -95,6 +95,17 @@ def _loss(student, x, t, tokens, amp):
     if tokens=='cls': s,t = s[:,:1],t[:,:1]
     return F.mse_loss(s.float(), t.float())
 
+class _Best:
+    "The best student seen, by a function that says how bad it is"
+    def __init__(self, student, check):
+        self.check,self.bad,self.weights = check,float('inf'),None
+        self.see(student)
+    def see(self, student):
+        bad = None if self.check is None else self.check(student)
+        if bad is not None and bad<self.bad: self.bad,self.weights = bad,{k: v.detach().clone() for k,v in student.state_dict().items()}
+    def give(self, student):
+        if self.weights is not None: student.load_state_dict(self.weights)
+
 # %% ../nbs/05_recovery.ipynb #1b930ab7
 def mimic(student:nn.Module,       # changed
           targets:Targets,         # the teacher's features of the few-shot images
@@ -109,22 +120,26 @@ def mimic(student:nn.Module,       # changed
           tokens:str='all',        # what to mimic: 'all' tokens or the 'cls' token alone
           amp:bool=False,          # bfloat16 autocast
           seed:int=0,              # order of the images
+          idx:torch.Tensor=None,   # images to train on; None: all
+          check=None,              # function of the student that says how bad it is; the best student seen is kept, the one at the start included
+          every:int=20,            # steps between checks
           progress:bool=True,      # show a bar
           desc:str='mimic',        # its label
          )->list:
     "Train the student to compute the teacher's features; returns the loss at every step"
-    family = family_of(targets.teacher)
-    n,spe = len(targets), steps_per_epoch(len(targets), batch)
+    idx = torch.arange(len(targets)) if idx is None else idx
+    n,spe = len(idx), steps_per_epoch(len(idx), batch)
     total = length*spe if unit=='epoch' else length
     warm = warmup*total/spe
     for p in student.requires_grad_(False).eval().parameters(): p.grad = None
-    params = [p.requires_grad_() for _,p in front(student, family, last, update)]
+    params = [p.requires_grad_() for _,p in front(student, targets.teacher, last, update)]
     opt = torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay, fused=True)
+    best = _Best(student, check)
     losses,order,bar = [], _order(n, batch, seed), tqdm(range(total), desc=desc, disable=not progress)
     for i in bar:
-        e,idx = next(order)
+        e,at = next(order)
         for g in opt.param_groups: g['lr'] = lr*.5*(1+cos(pi*i/total))
-        loss = _loss(student, *targets.batch(e, idx), tokens, amp)
+        loss = _loss(student, *targets.batch(e, idx[at]), tokens, amp)
         opt.zero_grad()
         (loss*(min(e/warm,1.) if warm>=1 else 1.)).backward()
         opt.step()
@@ -132,155 +147,7 @@ def mimic(student:nn.Module,       # changed
         if i%25==24 or i==total-1:
             if not losses[-1].isfinite(): raise DcvitError(f'recovery diverged at step {i+1}: lower lr={lr}')
             bar.set_postfix(loss=f'{losses[-1].item():.4f}')
+        if i%every==every-1 or i==total-1: best.see(student)
+    best.give(student)
     student.requires_grad_(True)
     return torch.stack(losses).tolist() if losses else []
-
-# %% ../nbs/05_recovery.ipynb #78bbeec0
-class _Stop(Exception): pass
-
-@torch.no_grad()
-def stem(model:nn.Module,
-         block:nn.Module, # its first block
-         x:torch.Tensor,  # normalised images `[n,c,h,w]`
-        )->torch.Tensor:
-    "What enters the first block"
-    got = []
-    def see(m, args): got.append(args[0]); raise _Stop
-    h = block.register_forward_pre_hook(see)
-    try: model(x)
-    except _Stop: pass
-    finally: h.remove()
-    return got[0]
-
-def _run(block, path, x):
-    "One branch of a block"
-    for n in path:
-        if hasattr(block, n): x = getattr(block, n)(x)
-    return x
-
-def _input_of(layer, f):
-    "What enters `layer` while `f` runs"
-    got = []
-    h = layer.register_forward_pre_hook(lambda m, a: got.append(a[0]))
-    try: f()
-    finally: h.remove()
-    return got[0]
-
-def _branches(block, family):
-    "The branches that are left of a student's block: `(which, path, output layer)`"
-    if isinstance(block, nn.Identity): return
-    if all(hasattr(block, n) for n in family.mixer[:2]): yield 'mixer', family.mixer, block.get_submodule(family.attn).proj
-    if all(hasattr(block, n) for n in family.mlp[:2]): yield 'mlp', family.mlp, block.get_submodule(family.fc_out)
-
-# %% ../nbs/05_recovery.ipynb #97c1180f
-class _Moments:
-    "Sums over batches from which a centred least-squares problem is solved; memory does not grow with the images"
-    def __init__(self): self.n = 0
-    def add(self, f, r):
-        "`f [m,p]` inputs, `r [m,q]` what is missing"
-        f,r = f.double().flatten(0,-2),r.double().flatten(0,-2)
-        new = [f.T@f, f.T@r, f.sum(0), r.sum(0), (r*r).sum()]
-        self.sums = [a+b for a,b in zip(self.sums, new)] if self.n else new
-        self.n += len(f)
-    def __add__(self, o):
-        m = _Moments(); m.n,m.sums = self.n+o.n,[a+b for a,b in zip(self.sums, o.sums)]
-        return m
-    def centred(self):
-        G,C,f,r,_ = (s/self.n for s in self.sums)
-        return G-f.outer(f), C-f.outer(r), f, r
-    def error(self, D, f, r):
-        "Mean squared error of predicting `r + (x-f)D` on these rows"
-        G,C,a,b,e = (s/self.n for s in self.sums)
-        c = r - f@D
-        return e - 2*(D*C).sum() - 2*c@b + (D*(G@D)).sum() + 2*(a@D)@c + c@c
-
-def _ridge(train, held, lambdas):
-    "`(change, mean input, mean residual)` with the strength that does best on held-out rows; no change is one of the choices"
-    def solutions(m):
-        G,C,f,r = m.centred()
-        e,V = torch.linalg.eigh(G)
-        e,VC = e.clamp_min(0),V.T@C
-        for l in lambdas: yield V@(VC/(e+l*e.mean()+1e-12)[:,None]), f, r
-    errors = [held.error(*s) for s in solutions(train)]
-    best = min(range(len(errors)), key=lambda i: errors[i])
-    if errors[best]>=held.sums[4]/held.n: return None
-    return list(solutions(train+held))[best]
-
-# %% ../nbs/05_recovery.ipynb #acc6529d
-@torch.no_grad()
-def refit(student:nn.Module,  # changed
-          teacher:nn.Module,  # eval mode; not changed
-          x:torch.Tensor,     # normalised few-shot images `[n,c,h,w]`, on the models' device
-          held:float=.2,      # fraction of the images that chooses the ridge strength
-          lambdas:tuple=(1e-6,1e-5,1e-4,1e-3,1e-2,1e-1,1.,10.), # strengths to try, as fractions of the mean variance of the inputs
-          batch:int=64,       # images per pass
-         )->list:
-    "Refit the output layers of all blocks in closed form, front to back; returns `(block, branch, error before, error after)` on the held-out images, or nothing where the predictions got no better and all was put back"
-    family,log = family_of(teacher),[]
-    tb,sb = (m.get_submodule(family.blocks) for m in (teacher, student))
-    h = torch.arange(len(x), device=x.device) % max(2, round(1/held)) == 1 # spread evenly: images often come sorted by class
-    parts = [*x[~h].split(batch), *x[h].split(batch)]
-    n_train = len(x[~h].split(batch))
-    if not h.any(): return log # a single image
-    t,s = [stem(teacher, tb[0], c) for c in parts],[stem(student, sb[0], c) for c in parts]
-    touched,was = False,{k: v.clone() for k,v in student.state_dict().items()}
-    t_logits = logits(teacher, x[h], batch)
-    start = kl(t_logits, logits(student, x[h], batch))
-    for i,(b,c) in enumerate(zip(tb, sb)):
-        left = {w: (p,l) for w,p,l in _branches(c, family)}
-        touched = touched or len(left)<2 or c.get_submodule(family.fc_out).in_features!=b.get_submodule(family.fc_out).in_features or left['mixer'][1].in_features!=b.get_submodule(family.attn).proj.in_features
-        for which,path in (('mixer',family.mixer),('mlp',family.mlp)):
-            t = [v+_run(b, path, v) for v in t]
-            if which not in left: continue
-            if touched: log.append((i, which, *_solve(c, path, left[which][1], s, t, n_train, lambdas)))
-            s = [v+_run(c, path, v) for v in s]
-    if log and kl(t_logits, logits(student, x[h], batch)) > start:
-        student.load_state_dict(was)
-        return []
-    return log
-
-def _scale(block, path):
-    "The LayerScale of a branch, or 1"
-    g = [m.gamma for m in (getattr(block, n, None) for n in path) if hasattr(m, 'gamma')]
-    return g[0] if g else 1.
-
-def _solve(block, path, layer, s, t, n_train, lambdas):
-    moments,gamma = (_Moments(),_Moments()),_scale(block, path)
-    for j,(u,v) in enumerate(zip(s, t)):
-        f = _input_of(layer, lambda: _run(block, path, u))
-        moments[j>=n_train].add(f, (v-u)/gamma - layer(f))
-    train,held = moments
-    before,found = (held.sums[4]/held.n).item(),_ridge(train, held, lambdas)
-    if found is None: return before, before
-    D,f,r = found
-    layer.weight += D.T.to(layer.weight)
-    if layer.bias is not None: layer.bias += (r-f@D).to(layer.bias)
-    return before, held.error(*found).item()
-
-# %% ../nbs/05_recovery.ipynb #5707e98a
-@torch.no_grad()
-def neuron_scores(teacher:nn.Module, # eval mode
-                  x:torch.Tensor,    # normalised few-shot images `[n,c,h,w]`, on the model's device
-                  batch:int=64,      # images per pass
-                 )->list:
-    "For each block, how much each hidden neuron's part in the output varies: variance of its activation times the squared norm of its output weights"
-    family = family_of(teacher)
-    layers = [b.get_submodule(family.fc_out) for b in teacher.get_submodule(family.blocks)]
-    sums = [[0,0,0] for _ in layers]
-    def see(k):
-        def f(m, a):
-            h = a[0].double().flatten(0,-2)
-            for j,v in enumerate((len(h), h.sum(0), (h*h).sum(0))): sums[k][j] = sums[k][j]+v
-        return f
-    hooks = [l.register_forward_pre_hook(see(k)) for k,l in enumerate(layers)]
-    try:
-        for c in x.split(batch): teacher(c)
-    finally:
-        for h in hooks: h.remove()
-    return [((q/n-(a/n)**2)*l.weight.double().pow(2).sum(0)).cpu() for l,(n,a,q) in zip(layers, sums)]
-
-def pick_active(scores:torch.Tensor, # one for each neuron
-                n:int,               # how many to keep
-               )->torch.Tensor:
-    "Indices of the `n` neurons with the highest scores, in order"
-    return scores.topk(n).indices.sort().values

@@ -4,14 +4,14 @@
 
 # %% ../nbs/01_structure.ipynb #07cdb7e9
 from __future__ import annotations
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import floor
 import json
-from .blocks import Network, Cost, DcvitError
+from .blocks import Block, Network, Cost, DcvitError
 
 # %% auto #0
-__all__ = ['Left', 'Structure', 'whole', 'cost', 'changed', 'to_json', 'from_json', 'Budget', 'budget', 'Plan', 'feasible',
-           'candidates', 'plan', 'compressed', 'solve', 'dropped', 'inverse', 'draw']
+__all__ = ['Left', 'Structure', 'whole', 'cost', 'changed', 'check_left', 'to_json', 'from_json', 'Budget', 'budget', 'Plan',
+           'feasible', 'candidates', 'plan', 'compressed', 'solve', 'dropped', 'uniform', 'inverse', 'draw']
 
 # %% ../nbs/01_structure.ipynb #65747665
 @dataclass(frozen=True)
@@ -55,7 +55,15 @@ def changed(net:Network, structure:Structure)->list:
     "Indices of the blocks that `structure` compresses"
     return [i for i,(a,b) in enumerate(zip(whole(net).blocks, structure.blocks)) if a!=b]
 
-# %% ../nbs/01_structure.ipynb #5fed068d
+# %% ../nbs/01_structure.ipynb #eda9a31f
+def check_left(block:Block, left:Left):
+    "Raise `DcvitError` if `block` cannot be left so"
+    if left.gone:
+        if not block.droppable: raise DcvitError(f'{block.name} cannot be dropped: it does more than add to its input')
+    elif not left.hidden and not block.mlp.optional: raise DcvitError(f'{block.name}: hidden must be from 1 to {block.mlp.units}')
+    elif not left.heads and block.mixer.units and not block.mixer.optional: raise DcvitError(f'{block.name}: heads must be from 1 to {block.mixer.units}')
+
+# %% ../nbs/01_structure.ipynb #d996ab7a
 def to_json(structure:Structure)->list:
     "Plain lists and numbers for `json.dumps`"
     return [dict(heads=l.heads, hidden=l.hidden) for l in structure.blocks]
@@ -69,6 +77,7 @@ def from_json(obj:list,    # what `json.loads` gave
         for k,units in dict(heads=b.mixer.units, hidden=b.mlp.units).items():
             v = o.get(k) if isinstance(o, dict) else None
             if type(v) is not int or not 0<=v<=units: raise DcvitError(f'{b.name}: {k} must be a whole number from 0 to {units}, got {v!r}')
+        check_left(b, Left(o['heads'], o['hidden']))
     return Structure(tuple(Left(o['heads'], o['hidden']) for o in obj))
 
 # %% ../nbs/01_structure.ipynb #64941a45
@@ -94,7 +103,7 @@ def budget(net:Network,
     if not isinstance(keep,(int,float)) or not 0<keep<float('inf'): raise DcvitError(f'a budget is a positive number, got {keep!r}')
     return Budget(measure, keep*getattr(net.total, measure) if keep<=1 else keep)
 
-# %% ../nbs/01_structure.ipynb #fa3e1e1c
+# %% ../nbs/01_structure.ipynb #bb986654
 @dataclass(frozen=True)
 class Plan:
     "A point of the paper's space"
@@ -117,9 +126,13 @@ def feasible(net:Network, b:Budget,
 
 def candidates(net:Network,
                which:str='inner', # 'inner': all but the first and the last block, as the paper's code does; 'all'
+               can:str='mixer',   # what must be possible: to remove the 'mixer' alone, or to drop the whole 'block'
               )->list:
-    "Indices of the blocks that may be compressed"
-    return list(range(len(net)))[1:-1] if which=='inner' else list(range(len(net)))
+    "Indices of the blocks that may be compressed; raises `DcvitError` if there are none"
+    ok = lambda b: b.mixer.units and b.mixer.optional if can=='mixer' else b.droppable
+    res = [b.index for b in (net.blocks[1:-1] if which=='inner' else net.blocks) if ok(b)]
+    if not res: raise DcvitError(f"no block of this model ({net.family}) {'has a mixer that can be removed alone' if can=='mixer' else 'can be dropped whole'}")
+    return res
 
 # %% ../nbs/01_structure.ipynb #f9798da8
 def _say(net, b, x):
@@ -166,6 +179,16 @@ def dropped(net:Network,
     s = whole(net)
     for i in gone: s = s.set(i, Left(0,0))
     return s
+
+# %% ../nbs/01_structure.ipynb #82d03be6
+def uniform(net:Network, b:Budget)->Structure:
+    "Every MLP shrunk by one ratio that meets the budget, all else whole; raises `DcvitError` naming the lowest budget that it reaches"
+    at = lambda r: Structure(tuple(Left(x.mixer.units, max(1, round(x.mlp.units*r))) for x in net.blocks))
+    low = b.of(cost(net, at(0)))
+    if not low<=b.target<=b.of(net.total)+1: raise DcvitError(f'a budget of {_say(net,b,b.target)} is out of reach; shrinking every MLP reaches {_say(net,b,low)} to {_say(net,b,b.of(net.total))}')
+    lo,hi = 0.,1.
+    for _ in range(40): mid = (lo+hi)/2; lo,hi = (mid,hi) if b.of(cost(net, at(mid)))<=b.target else (lo,mid)
+    return at(lo)
 
 # %% ../nbs/01_structure.ipynb #f94955b9
 def inverse(net:Network, structure:Structure)->Plan:

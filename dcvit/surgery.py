@@ -7,87 +7,114 @@ from __future__ import annotations
 from copy import deepcopy
 import torch
 from torch import nn
-from .blocks import Family, family_of, named_blocks, read, DcvitError
-from .structure import Structure, Left
+from .blocks import Block, Layers, Network, read, DcvitError
+from .structure import Structure, Left, check_left
 
 # %% auto #0
-__all__ = ['narrow', 'keep_neurons', 'keep_heads', 'Branch', 'edit_block', 'pick_random', 'block_seed', 'prune']
+__all__ = ['narrow', 'channels', 'keep_units', 'Branch', 'Skip', 'edited', 'edit_block', 'pick_random', 'block_seed', 'prune']
 
-# %% ../nbs/02_surgery.ipynb #ed2172c1
-def narrow(layer:nn.Linear,
+# %% ../nbs/02_surgery.ipynb #f99420c4
+def narrow(layer:nn.Module,        # a linear layer, a convolution or a norm; not changed
            rows:torch.Tensor=None, # indices of the outputs to keep; None: all
            cols:torch.Tensor=None, # indices of the inputs to keep; None: all
-          )->nn.Linear:
-    "A new `nn.Linear` with some outputs and inputs of `layer`"
-    w,b = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
-    if rows is not None: w,b = w[rows], None if b is None else b[rows]
-    if cols is not None: w = w[:,cols]
-    new = nn.Linear(w.shape[1], w.shape[0], bias=b is not None, device=w.device, dtype=w.dtype)
-    with torch.no_grad():
-        new.weight.copy_(w)
-        if b is not None: new.bias.copy_(b)
-    return new.train(layer.training)
+          )->nn.Module:
+    "The same layer with some of its outputs and inputs"
+    new,grouped = deepcopy(layer),getattr(layer, 'groups', 1)>1
+    for d in (new._parameters, new._buffers):
+        for k,v in d.items():
+            if v is None or v.ndim==0: continue
+            w = v.detach()
+            if rows is not None and w.shape[0]==_outputs(layer): w = w[rows.to(w.device)]
+            if cols is not None and k=='weight' and not grouped: w = w[:,cols.to(w.device)]
+            d[k] = nn.Parameter(w.clone(), v.requires_grad) if isinstance(v, nn.Parameter) else w.clone()
+    _resize(new, layer, rows, cols)
+    return new
 
-# %% ../nbs/02_surgery.ipynb #2c2ec042
-def keep_neurons(block:nn.Module, # a block of the student; changed
-                 family:Family,
-                 idx:torch.Tensor, # hidden neurons to keep, in order
-                ):
-    "Leave only the hidden neurons `idx` in the block's MLP"
-    block.set_submodule(family.fc_in, narrow(block.get_submodule(family.fc_in), rows=idx))
-    block.set_submodule(family.fc_out, narrow(block.get_submodule(family.fc_out), cols=idx))
+def _outputs(m): return m.weight.shape[0] if getattr(m, 'weight', None) is not None else m.running_mean.shape[0]
 
-def keep_heads(block:nn.Module, # a block of the student; changed
-               family:Family,
-               idx:torch.Tensor, # heads to keep, in order
+def _resize(new, layer, rows, cols):
+    "Make the attributes say what the weights are"
+    if hasattr(layer, 'groups') and layer.groups>1: new.groups = len(rows)*layer.groups//layer.out_channels; new.in_channels = len(rows)
+    for names,idx in ((('out_features','out_channels','num_features','num_channels'), rows), (('in_features','in_channels'), cols)):
+        for n in names:
+            if idx is not None and hasattr(new, n): setattr(new, n, len(idx))
+    if rows is not None and hasattr(new, 'normalized_shape'): new.normalized_shape = (len(rows),)
+
+# %% ../nbs/02_surgery.ipynb #c91ae162
+def channels(layers:Layers,
+             idx:torch.Tensor, # indices of units
+            )->torch.Tensor:
+    "Indices of the channels of these units"
+    return (idx[:,None]*layers.width + torch.arange(layers.width, device=idx.device)).flatten()
+
+def keep_units(module:nn.Module, # a block of the student; changed
+               layers:Layers,
+               units:int,        # how many units there are
+               idx:torch.Tensor, # which to keep, in order
               ):
-    "Leave only the heads `idx` in the block's attention"
-    a = block.get_submodule(family.attn)
-    if not hasattr(a, 'attn_dim'): raise DcvitError('keeping some heads needs timm 1.0.27 or newer')
-    cols = (idx[:,None]*a.head_dim + torch.arange(a.head_dim)).flatten()
-    a.qkv = narrow(a.qkv, rows=torch.cat([cols + j*a.attn_dim for j in range(3)]))
-    a.proj = narrow(a.proj, cols=cols)
-    a.num_heads,a.attn_dim = len(idx), len(cols)
+    "Leave only the units `idx` of one part of a block"
+    ch,n = channels(layers, idx), units*layers.width
+    rows = {k: torch.cat([ch + j*n for j in range(c)]) for k,c in layers.rows}
+    for k in dict.fromkeys([*rows, *layers.cols, *layers.per]):
+        r = rows.get(k, ch if k in layers.per else None)
+        module.set_submodule(k, narrow(module.get_submodule(k), r, ch if k in layers.cols else None))
+    a = module.get_submodule(layers.out.rpartition('.')[0]) if '.' in layers.out else module
+    if hasattr(a, 'attn_dim') and hasattr(a, 'num_heads'): a.num_heads,a.attn_dim = len(idx),len(ch)
 
-# %% ../nbs/02_surgery.ipynb #78a7c9fc
+# %% ../nbs/02_surgery.ipynb #d4524f0d
+def _has(block, n): return getattr(block, n, None) is not None
+
 class Branch(nn.Module):
     "A residual block with one of its two branches left"
     def __init__(self,
                  block:nn.Module, # the whole block; its modules are reused
-                 path:tuple,      # names of the branch's modules, in the order they are applied
+                 path:tuple,      # names of the branch's modules and scales, in the order they are applied
+                 skips:tuple=(),  # scales of the skip connection
+                 args:tuple=(),   # modules that also take the block's other arguments
                 ):
         super().__init__()
-        self.path = tuple(n for n in path if hasattr(block, n))
-        for n in self.path: setattr(self, n, getattr(block, n))
+        self.path,self.skips,self.args = tuple(n for n in path if _has(block, n)),tuple(n for n in skips if n and _has(block, n)),args
+        for n in self.path+self.skips: setattr(self, n, getattr(block, n))
         self.train(block.training)
 
-    def forward(self, x):
+    def forward(self, x, *args, **kwargs):
+        for n in self.skips: x = getattr(self, n)(x)
         y = x
-        for n in self.path: y = getattr(self, n)(y)
+        for n in self.path:
+            m = getattr(self, n)
+            y = y*m if isinstance(m, nn.Parameter) else m(y, *args, **kwargs) if n in self.args else m(y)
         return x + y
 
     def extra_repr(self): return f"x + {'('.join(reversed(self.path))}(x{')'*len(self.path)}"
 
-# %% ../nbs/02_surgery.ipynb #f9a0e1cc
-def edit_block(student:nn.Module, # changed; must be your own copy
-               family:Family,
-               i:int,             # index of the block
-               left:Left,         # what to leave of it
-               neurons:torch.Tensor=None, # indices of the hidden neurons to keep; None: the first ones
-               heads:torch.Tensor=None,   # indices of the heads to keep; None: the first ones
-              ):
-    "Make block `i` of `student` what `left` says"
-    path,b = named_blocks(student, family)[i]
-    if left.hidden and left.hidden < b.get_submodule(family.fc_in).out_features:
-        keep_neurons(b, family, torch.arange(left.hidden) if neurons is None else neurons)
-    if left.heads and left.heads < b.get_submodule(family.attn).num_heads:
-        keep_heads(b, family, torch.arange(left.heads) if heads is None else heads)
-    if left.gone: b = nn.Identity()
-    elif not left.heads:  b = Branch(b, family.mlp)
-    elif not left.hidden: b = Branch(b, family.mixer)
-    student.set_submodule(path, b)
+# %% ../nbs/02_surgery.ipynb #885d4008
+class Skip(nn.Module):
+    "A dropped block; takes the arguments that the block took"
+    def forward(self, x, *args, **kwargs): return x
 
-# %% ../nbs/02_surgery.ipynb #b911d12c
+def edited(m:nn.Module,         # the teacher's block; changed
+           block:Block,         # what `read` says about it
+           left:Left,           # what to leave of it
+           neurons:torch.Tensor=None, # indices of the hidden neurons to keep; None: the first ones
+           heads:torch.Tensor=None,   # indices of the heads to keep; None: the first ones
+          )->nn.Module:
+    "The block that is left; raises `DcvitError` if it cannot be left so"
+    check_left(block, left)
+    s = block.spec
+    for part,n,idx in ((block.mlp,left.hidden,neurons), (block.mixer,left.heads,heads)):
+        if 0<n<part.units: keep_units(m, part.layers, part.units, torch.arange(n) if idx is None else idx.cpu())
+    if left.gone: return Skip()
+    if not left.heads and block.mixer.units: return Branch(m, s.mlp, s.skips, s.args)
+    return m if left.hidden else Branch(m, s.mixer, s.skips, s.args)
+
+def edit_block(student:nn.Module, # changed; must be your own copy
+               block:Block,       # from `read` of the teacher
+               left:Left,         # what to leave of it
+               neurons:torch.Tensor=None, heads:torch.Tensor=None):
+    "Make one block of `student` what `left` says; other arguments as in `edited`"
+    student.set_submodule(block.name, edited(student.get_submodule(block.name), block, left, neurons, heads))
+
+# %% ../nbs/02_surgery.ipynb #3511dd0e
 def pick_random(units:int, # how many there are
                 n:int,     # how many to keep
                 seed:int=0,
@@ -101,16 +128,17 @@ def block_seed(seed:int, i:int)->int:
 
 def prune(teacher:nn.Module,     # not changed
           structure:Structure,
-          keep:dict=None,        # block index -> hidden neurons to keep; blocks not named keep random ones
+          keep:dict=None,        # `(block index, 'mixer' or 'mlp')` -> units to keep; random ones where it says nothing
           seed:int=0,            # for the random ones
+          net:Network=None,      # `read(teacher)`, if at hand
          )->nn.Module:
     "The student that `structure` describes, with the teacher's weights"
-    f,net = family_of(teacher), read(teacher)
+    net,student = net or read(teacher),deepcopy(teacher)
     if len(structure)!=len(net): raise DcvitError(f'the structure has {len(structure)} blocks, the model {len(net)}')
-    student = deepcopy(teacher)
     for b,l in zip(net.blocks, structure.blocks):
         if l==Left(b.mixer.units, b.mlp.units): continue
-        idx = (keep or {}).get(b.index)
-        if idx is None: idx = pick_random(b.mlp.units, l.hidden, block_seed(seed, b.index))
-        edit_block(student, f, b.index, l, neurons=idx, heads=pick_random(b.mixer.units, l.heads, block_seed(seed, b.index)))
+        pick = {w: (keep or {}).get((b.index,w)) for w in ('mixer','mlp')}
+        for w,n in dict(mixer=l.heads, mlp=l.hidden).items():
+            if pick[w] is None: pick[w] = pick_random(b.part(w).units, n, block_seed(seed, b.index))
+        edit_block(student, b, l, neurons=pick['mlp'], heads=pick['mixer'])
     return student

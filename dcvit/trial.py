@@ -9,16 +9,17 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from tqdm.auto import tqdm
-from .blocks import family_of
+from .blocks import Network, read
 from .structure import Left
 from .surgery import edit_block, pick_random, block_seed
-from .recovery import Targets, mimic, refit, front, neuron_scores, pick_active
-from .measure import logits, kl, top1
+from .recovery import Targets, mimic, front
+from .refit import refit
+from .measure import logits, metric_loss, top1
 from .recipe import Recipe
 from .files import RunFolder
 
 # %% auto #0
-__all__ = ['Trial', 'mimic_with', 'choose_neurons', 'recover', 'trial', 'trials', 'ranking']
+__all__ = ['Trial', 'mimic_with', 'choose_neurons', 'recover', 'trial', 'together', 'trials', 'ranking']
 
 # %% ../nbs/06_trial.ipynb #6b155718
 @dataclass
@@ -36,31 +37,27 @@ def mimic_with(recipe:Recipe, stage:str, **kw)->dict:
     keys = ('unit','lr','weight_decay','warmup','batch','update','tokens')
     return dict(length=getattr(recipe, f'{stage}_length'), **{k: getattr(recipe,k) for k in keys}, **kw)
 
-def choose_neurons(teacher:nn.Module, # eval mode, on the device to use
-                   lefts:dict,        # block -> what to leave of it
-                   x:torch.Tensor,    # normalised few-shot images, on that device
-                   keep:str='random', # 'random', as in the paper, or the most 'active'
+def choose_neurons(net:Network,  # the teacher's
+                   lefts:dict,   # block -> what to leave of it
                    seed:int=0,
                   )->dict:
-    "Which hidden neurons each block keeps: `{block: indices}`"
-    f = family_of(teacher)
-    if keep=='active': scores = neuron_scores(teacher, x); return {i: pick_active(scores[i], l.hidden) for i,l in lefts.items()}
-    units = lambda i: teacher.get_submodule(f'{f.blocks}.{i}').get_submodule(f.fc_in).out_features
-    return {i: pick_random(units(i), l.hidden, block_seed(seed,i)) for i,l in lefts.items()}
+    "Hidden neurons that each block keeps, at random as in the paper: `{(block, 'mlp'): indices}`"
+    return {(i,'mlp'): pick_random(net.blocks[i].mlp.units, l.hidden, block_seed(seed,i)) for i,l in lefts.items()}
 
 def recover(student:nn.Module, # changed
             targets:Targets, last:int, recipe:Recipe, stage:str, seed:int, **kw)->list:
     "Recovery as `recipe` says: in closed form, by gradient, or both; returns the mimic losses"
-    if recipe.refit: refit(student, targets.teacher, targets.images)
+    if recipe.refit: refit(student, targets.teacher, targets.views.few)
     return mimic(student, targets, last=last, seed=seed, **{**mimic_with(recipe, stage), **kw})
 
 def trial(teacher:nn.Module, # eval mode, on the device to use
+          net:Network,       # its blocks
           i:int,             # the block to compress
           left:Left,         # what to leave of it
           targets:Targets,   # the teacher's features of the few-shot images
           S:torch.Tensor,    # metric set `[n,c,h,w]`
           recipe:Recipe,
-          keep:dict,         # block -> hidden neurons to keep, from `choose_neurons`
+          keep:dict,         # hidden neurons to keep, from `choose_neurons`
           seed:int=0,
           labelled:tuple=None, # `(images, labels)` to measure accuracy on; never needed
           amp:bool=False,    # bfloat16 autocast
@@ -68,13 +65,18 @@ def trial(teacher:nn.Module, # eval mode, on the device to use
          )->Trial:
     "Compress block `i` alone, recover, score"
     student = deepcopy(teacher)
-    edit_block(student, family_of(teacher), i, left, neurons=keep[i])
-    t = logits(teacher, S)
-    before = kl(t, logits(student, S))
+    for j in together(net, i): edit_block(student, net.blocks[j], left, neurons=keep.get((j,'mlp')))
+    t,score = logits(teacher, S),lambda: metric_loss(t, logits(student, S), getattr(teacher, 'num_classes', 1))
+    before = score()
     losses = recover(student, targets, i, recipe, 'trial', block_seed(seed,i), amp=amp, progress=progress and recipe.trial_length>0, desc=f'block {i}')
     acc = None if labelled is None else top1(logits(student, labelled[0]), labelled[1])
-    weights = {n: p.detach().cpu().clone() for n,p in front(student, family_of(teacher), i, 'all' if recipe.refit else recipe.update)}
-    return Trial(i, kl(t, logits(student, S)), before, torch.tensor(losses), weights, acc)
+    weights = {n: p.detach().cpu().clone() for n,p in front(student, teacher, i, 'all' if recipe.refit else recipe.update)}
+    return Trial(i, score(), before, torch.tensor(losses), weights, acc)
+
+def together(net:Network, i:int)->list:
+    "Blocks that are dropped with block `i`: itself, and its group where it has one"
+    g = net.blocks[i].group
+    return [i] if g is None else [b.index for b in net.blocks if b.group==g]
 
 # %% ../nbs/06_trial.ipynb #547b2a5d
 def _name(i): return f'trials/block_{i:02d}'
@@ -86,10 +88,10 @@ def _load(run, i):
     ts,m = found
     return Trial(i, m['score'], m['before'], ts['losses'], {k[2:]: v for k,v in ts.items() if k.startswith('w.')}, m['top1'])
 
-def trials(teacher:nn.Module,
+def trials(teacher:nn.Module, net:Network,
            lefts:dict,       # candidate block -> what to leave of it
            targets:Targets, S:torch.Tensor, recipe:Recipe,
-           keep:dict,        # candidate block -> hidden neurons to keep
+           keep:dict,        # hidden neurons to keep, from `choose_neurons`
            seed:int=0,
            run:RunFolder=RunFolder(), # where finished trials are kept
            progress:bool=True, **kw)->list:
@@ -98,7 +100,7 @@ def trials(teacher:nn.Module,
     for i,left in tqdm(lefts.items(), desc='trials', disable=not progress):
         t = _load(run, i)
         if t is None:
-            t = trial(teacher, i, left, targets, S, recipe, keep, seed, progress=progress, **kw)
+            t = trial(teacher, net, i, left, targets, S, recipe, keep, seed, progress=progress, **kw)
             _save(run, t, weights=True)
         loser = t
         if best is None or (t.score,t.block)<(best.score,best.block): loser,best = best,t
