@@ -3,3 +3,4 @@ from .blocks import DcvitError
 from .recipe import Recipe
 from .compress import compress, Result
 from .export import load, load_teacher
+from .family import family, Family, load_family

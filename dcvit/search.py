@@ -7,8 +7,6 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass
 import numpy as np, torch
-from scipy.optimize import milp, LinearConstraint, Bounds
-from scipy.sparse import coo_matrix
 from torch import nn
 from tqdm.auto import tqdm
 from .blocks import Network, DcvitError
@@ -90,42 +88,50 @@ def loss_table(net:Network, stats:dict,
 
 # %% ../nbs/07_search.ipynb #f8cc76b8
 def sizes(part, levels:int=28)->list:
-    "The sizes that the solver may choose from: all heads, and hidden sizes that lie closer together where they are small"
+    "The sizes that the solver may choose from: all numbers of heads, and hidden sizes that lie closer together where they are small"
     if part.units<=16: return list(range(part.units+1))
     return sorted({round(part.units*(j/levels)**1.6) for j in range(levels+1)} | {1})
 
-def _options(net, losses, prices, power, heads):
-    for b in net.blocks:
-        for w in ('mixer','mlp'):
-            if not b.part(w).units: continue
-            l = losses[b.index,w]
-            ns = sizes(b.part(w)) if w=='mlp' or heads else [0,b.part(w).units]
-            for n in ns:
-                if np.isfinite(l[n]): yield (b.index,w), n, float(l[n]**power), float(prices.parts[b.index,w][n])
+def _options(b, losses, prices, power, heads):
+    "What may be left of a block: `(Left, loss, price)`, without options that cost more and lose more than another"
+    def of(w):
+        if not b.part(w).units: return [(0,0.,0.)]
+        l,p = losses[b.index,w],prices.parts[b.index,w]
+        return [(n,float(l[n]**power),float(p[n])) for n in (sizes(b.part(w)) if w=='mlp' or heads else (0,b.part(w).units)) if np.isfinite(l[n])]
+    both = [(Left(n,m), l+k, p+q) for n,l,p in of('mixer') for m,k,q in of('mlp')]
+    res,low = [],np.inf
+    for o in sorted((o for o in both if not o[0].gone or b.droppable and b.group is None), key=lambda o: (o[2],o[1])):
+        if o[1]<low: res.append(o); low = o[1]
+    return res
 
 def best(net:Network, losses:dict, prices:Prices,
          target:float,    # budget, in the prices' unit
          power:float=1.,  # losses are raised to it before they are added: below 1, spreading a loss over many blocks counts for less
          heads:bool=True, # whether single heads may go, or only whole mixers
+         steps:int=4000,  # into which the budget is cut
         )->Structure:
     "The structure with the smallest sum of losses within the budget; raises `DcvitError` naming the lowest that can be reached"
-    opts = [*_options(net, losses, prices, power, heads)]
-    keys = list(dict.fromkeys(k for k,*_ in opts)); row = {k: i for i,k in enumerate(keys)}
-    cheapest = prices.rest + sum(min(c for k_,_,_,c in opts if k_==k) for k in keys)
-    both = [b for b in net.blocks if b.mixer.units and (not b.droppable or b.group is not None)] # may not lose both parts
-    unit = max(target, 1e-12)
-    r = [row[k] for k,*_ in opts]+[len(keys)]*len(opts); c = [*range(len(opts))]*2; v = [1.]*len(opts)+[o[3]/unit for o in opts]
-    for i,b in enumerate(both):
-        zero = [j for j,(k,n,*_) in enumerate(opts) if k[0]==b.index and n==0]
-        r += [len(keys)+1+i]*len(zero); c += zero; v += [1.]*len(zero)
-    A = coo_matrix((v,(r,c)), shape=(len(keys)+1+len(both), len(opts)))
-    lo,hi = np.r_[np.ones(len(keys)), -np.inf, np.full(len(both),-np.inf)], np.r_[np.ones(len(keys)), (target-prices.rest)/unit, np.ones(len(both))]
-    res = milp(np.array([o[2] for o in opts]), constraints=LinearConstraint(A, lo, hi), integrality=np.ones(len(opts)), bounds=Bounds(0,1), options=dict(mip_rel_gap=1e-4, time_limit=20))
-    if res.x is None: raise DcvitError(f'a budget of {target:.4g} is out of reach; the smallest student costs about {cheapest:.4g}, the teacher {prices.total(whole(net)):.4g}')
-    s = whole(net)
-    for x,(k,n,*_) in zip(res.x, opts):
-        if x>.5: s = _set(s, k, n)
-    return _fill(s, losses, prices, target)
+    opts = [_options(b, losses, prices, power, heads) for b in net.blocks]
+    room = target-prices.rest
+    low = prices.rest+sum(o[0][2] for o in opts)
+    if low>target: raise DcvitError(f'a budget of {target:.4g} is out of reach; the smallest student costs about {low:.4g}, the teacher {prices.total(whole(net)):.4g}')
+    total,picks = np.zeros(steps+1),[]
+    for os in opts:
+        new,pick = np.full(steps+1, np.inf),np.zeros(steps+1, dtype=np.int32)
+        for j,(_,loss,price) in enumerate(os):
+            k = int(np.ceil(price/max(room,1e-30)*steps-1e-6))
+            if k>steps: break
+            cand = total[:steps+1-k]+loss
+            better = cand<new[k:]
+            new[k:][better],pick[k:][better] = cand[better],j
+        total = new; picks.append(pick)
+    if not np.isfinite(total[-1]): return _cheapest(net, opts) # within rounding of the lowest budget
+    lefts,at = [],steps
+    for os,pick in zip(reversed(opts), reversed(picks)):
+        left,_,price = os[pick[at]]; lefts.append(left); at -= int(np.ceil(price/max(room,1e-30)*steps-1e-6))
+    return _fill(Structure(tuple(reversed(lefts))), losses, prices, target)
+
+def _cheapest(net, opts): return Structure(tuple(o[0][0] for o in opts))
 
 def _set(s, k, n):
     l = s[k[0]]
@@ -135,9 +141,9 @@ def _fill(s, losses, prices, target):
     "Give what is left of the budget to the part that gains most from it"
     while True:
         room,gains = target-prices.total(s),[]
-        for k,l in losses.items():
-            n = _kept(s, k)
-            if not n or n==len(l)-1: continue
+        for k in prices.parts:
+            l,n = losses[k],_kept(s, k)
+            if not n or n==len(l)-1 or k[1]=='mixer': continue
             m = n + int(np.searchsorted(prices.parts[k][n:], prices.parts[k][n]+room+1e-9, side='right')) - 1
             if m>n: gains.append((l[n]-l[m], k, m))
         if not gains: return s

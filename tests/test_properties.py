@@ -59,7 +59,7 @@ def test_every_budget_is_met_or_refused_with_the_range(q, key, count):
     assert inverse(big, s).k==p.k and 0<=p.r_d<1
 
 @given(st.integers(1,64), st.integers(0,64))
-def test_part_is_affine(units, n):
+def test_part_adds_up(units, n):
     p = Part(units, Cost(7,5,3), Cost(0,0,11))
     if n>units: 
         with pytest.raises(DcvitError): p.at(n)

@@ -20,16 +20,15 @@ from dcvit.recovery import Targets
 from dcvit.structure import budget, candidates, compressed, plan
 from dcvit.trial import choose_neurons, trial
 from dcvit.surgery import edit_block
-from dcvit.blocks import family_of
 
 def trials(m, net, targets, few, S, x, y, r, r_d, seed):
     "Every block alone: what each score says, and the accuracy that followed"
     rows,t_few,t_test = [],logits(m, few.tensor),logits(m, x)
     for i in range(len(net)):
         left = compressed(net, [i], r_d)[i]
-        keep = choose_neurons(m, {i: left}, few.tensor, r.keep, seed)
-        t = trial(m, i, left, targets, S, r, keep, seed, progress=False)
-        s = deepcopy(m); edit_block(s, family_of(m), i, left, keep[i]); s.load_state_dict(t.weights, strict=False)
+        keep = choose_neurons(net, {i: left}, seed)
+        t = trial(m, net, i, left, targets, S, r, keep, seed, progress=False)
+        s = deepcopy(m); edit_block(s, net.blocks[i], left, keep[i,'mlp']); s.load_state_dict(t.weights, strict=False)
         a = logits(s, x)
         rows.append(dict(block=i, seed=seed, r_d=r_d, on_metric_set=t.score, before=t.before, on_few_shot=kl(t_few, logits(s, few.tensor)), mimic_loss=t.losses[-1].item(), top1=top1(a,y), agreement=agreement(t_test,a), kl=kl(t_test,a)))
         print(rows[-1], flush=True)
