@@ -9,7 +9,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from timm.layers import GluMlp
+from timm.layers import GluMlp, GatedMlp
 
 # %% auto #0
 __all__ = ['specs', 'DcvitError', 'Cost', 'Layers', 'Part', 'Spec', 'kind', 'register', 'Block', 'Network', 'named_blocks',
@@ -74,11 +74,12 @@ class Spec:
     attn:str=''         # path of the mixer's core; its `proj` is the output layer
     heads:bool=False    # whether single heads can be dropped
     inner:str=''        # module that holds the hidden units, where that is not the whole MLP branch
-    out:str=''          # path of the output layer of the hidden units; '': the last layer that runs
+    out:str=''          # path of the output layer of the hidden units; '': the last layer that runs; None: nothing inside can be narrowed
     act:str=''          # path of the activation after the addition
-    channels:int=-1     # dimension of the channels in the running state
     args:tuple=()       # modules that also take the block's other arguments
-    skips:tuple=('','') # scales of the skip connections around mixer and MLP
+    alone:object=lambda block: True    # whether the mixer of this very block can be removed by itself
+    mlp_stays:bool=False # whether the mixer cannot run without the block around it, so that the MLP cannot be removed by itself
+    skips:tuple=('','') # scales of the skip connections around mixer and MLP; they stay with the state
     residual:object=lambda block: True # whether this very block adds its input to its output
     together:int=1      # how many consecutive blocks can only be dropped together
 
@@ -93,7 +94,7 @@ def register(name:str, # such as `vision_transformer.Block`
     "Make blocks of this class known"
     specs[name] = spec
 
-register('vision_transformer.Block', Spec('ViT', mixer=('norm1','attn','ls1','drop_path1'), mlp=('norm2','mlp','ls2','drop_path2'), attn='attn', heads=True))
+register('vision_transformer.Block', Spec('ViT', ('norm1','attn','ls1','drop_path1'), ('norm2','mlp','ls2','drop_path2'), attn='attn', heads=True, args=('attn',)))
 
 # %% ../nbs/00_blocks.ipynb #5a60301b
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ class Block:
     spec:Spec=None    # where its parts are
     droppable:bool=True # whether the whole block can go
     group:int=None    # blocks of one group are dropped together or not at all
+    channels:int=-1   # dimension of the channels in the running state
 
     def part(self, which:str)->Part:
         "The 'mixer' or the 'mlp'"
@@ -153,7 +155,8 @@ def input_shape(model:nn.Module, # a timm model
     size = getattr(getattr(model, 'patch_embed', None), 'img_size', None)
     if size: h,w = (size,size) if isinstance(size,int) else size
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    return (first.in_channels*first.groups if first else c, h, w)
+    n = first.in_channels if first else c # a stem may fold 4x4 pixels into channels first
+    return (c if n==16*c else n, h, w)
 
 @dataclass
 class Call:
@@ -164,7 +167,7 @@ def _run(model, device):
     m,calls = deepcopy(model).to(device).eval().requires_grad_(False),[]
     def see(path): return lambda mod, a, y: calls.append(Call(path, mod, next((v for v in a if isinstance(v, torch.Tensor)), None), y))
     for n,mod in m.named_modules():
-        if n and (kind(mod) in specs or not [*mod.children()]): mod.register_forward_hook(see(n))
+        if n and (kind(mod) in specs or not [*mod.children()] or any(p is not None for p in mod._parameters.values())): mod.register_forward_hook(see(n))
     with torch.no_grad(), FlopCounterMode(display=False) as f: m(torch.zeros(1, *input_shape(model), device=device))
     return f, calls, type(m).__name__
 
@@ -194,6 +197,7 @@ def find_layers(calls:list, # of one branch, in order
                 packed:bool=False, # whether the first layer holds both halves of a gate
                )->Layers:
     "Which layers hold the hidden units of a branch; None if they cannot be told from the shapes"
+    if out is None: return None
     rel = lambda c: c.path[len(prefix)+1:]
     ends = [i for i,c in enumerate(calls) if _channels(c.module) and (rel(c)==out or not out)]
     if not ends: return None
@@ -259,21 +263,28 @@ def _part(block, path, whole, units, layers, counts, extra=(0,0), optional=True)
     unit,fixed,pair = found
     return Part(units, unit, fixed, pair, layers, optional)
 
+def _channel_dim(shape, layer):
+    "Dimension of the channels in a state, from what the output layer puts out"
+    n = _channels(layer)[1] if layer is not None and _channels(layer) else None
+    first,last = len(shape)==4 and shape[1]==n, shape[-1]==n
+    return 1 if first and (not last or isinstance(layer, nn.Conv2d)) else -1
+
 def _block(i, path, block, counts, calls, shapes):
     spec = specs[kind(block)]
     same = shapes[path][0]==shapes[path][1]
-    mine = [c for c in calls if c.path.startswith(path+'.')]
-    inner = spec.inner or (next((n for n in spec.mlp if n.startswith(('mlp','ffn'))), '') if spec.mlp else '')
-    layers = find_layers([c for c in mine if not inner or c.path.startswith(f'{path}.{inner}.')], path, spec.out, any(isinstance(m, GluMlp) for m in block.modules()))
+    mine = [c for c in calls if c.path.startswith(path+'.') and c.path[len(path)+1:].split('.')[0] not in ('downsample','shortcut','skip')]
+    inner = spec.inner or next((n for n in spec.mlp if n.startswith(('mlp','ffn'))), '')
+    layers = find_layers([c for c in mine if not inner or c.path.startswith(f'{path}.{inner}.')], path, spec.out, any(isinstance(m, (GluMlp,GatedMlp)) for m in block.modules()))
     hidden = _channels(block.get_submodule(layers.out))[0]//layers.width if layers else 1
-    if not spec.mixer:
+    dim = _channel_dim(shapes[path][1], block.get_submodule(layers.out) if layers else None)
+    if not spec.mixer or not spec.alone(block):
         whole = Cost(*counts.get(path, (0,0)), _numel(block))
-        return Block(i, path, Part(0), _part(block, path, whole, hidden, layers, counts, optional=False), spec, same and bool(spec.residual(block)))
+        return Block(i, path, Part(0), _part(block, path, whole, hidden, layers, counts, optional=False), replace(spec, mixer=(), mlp=()), same and bool(spec.residual(block)), channels=dim)
     units,ml = _attn_layers(block, spec) if spec.attn else (1,None)
     mixer_cost,mlp_cost = (_branch_cost(block, path, names, counts) for names in (spec.mixer, spec.mlp))
     a = counts.get(f'{path}.{spec.attn}', (0,0))
     mixer = _part(block, path, mixer_cost, units, ml, counts, (a[0]-a[1], 0)) # attention products: one share per head
-    return Block(i, path, mixer, _part(block, path, mlp_cost, hidden, layers, counts), spec, same)
+    return Block(i, path, mixer, _part(block, path, mlp_cost, hidden, layers, counts, optional=not spec.mlp_stays), spec, same and bool(spec.residual(block)), channels=dim)
 
 def _grouped(blocks):
     "Blocks that are dropped together: consecutive ones of one stage"

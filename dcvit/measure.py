@@ -28,7 +28,7 @@ def kl(teacher_logits:torch.Tensor, # `[n,classes]`
       )->float:
     "Mean KL divergence of the student's probabilities from the teacher's"
     p,q = teacher_logits.log_softmax(1), student_logits.log_softmax(1)
-    return F.kl_div(q, p, reduction='batchmean', log_target=True).item()
+    return max(0., F.kl_div(q, p, reduction='batchmean', log_target=True).item()) # rounding can fall below 0
 
 def metric_loss(teacher_out:torch.Tensor, # `[n,classes]`, or pooled features where the model has no head
                 student_out:torch.Tensor, # the same of the student

@@ -66,7 +66,7 @@ def after(block:nn.Module, b:Block, which:str)->tuple:
     if b.spec.act and not isinstance(block, Skip): return block.get_submodule(b.spec.act), 'in'
     return block, 'out'
 
-def _rows(state, b): return state.movedim(b.spec.channels, -1).flatten(0,-2)
+def _rows(state, b): return state.movedim(b.channels, -1).flatten(0,-2)
 
 def parts_left(block:nn.Module, # of the student
                b:Block,         # from `read` of the teacher
@@ -144,7 +144,7 @@ def _solve(walk, i, which, n_train, strengths):
     b,g = walk.net.blocks[i],walk.gains[which]
     block = walk.models[0].get_submodule(b.name)
     layer = block.get_submodule(b.part(which).layers.out)
-    dim = b.spec.channels if g is not None else -1 if isinstance(layer, nn.Linear) else 1
+    dim = b.channels if g is not None else -1 if isinstance(layer, nn.Linear) else 1
     spot,moments = (layer,'out') if g is None else after(block, b, which),(Moments(),Moments())
     for j in range(len(walk.sizes)):
         got = peek(block, walk.states[0].get(j), walk.extra(i, j), dict(f=(layer,'in'), s=spot))

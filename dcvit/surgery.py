@@ -26,7 +26,8 @@ def narrow(layer:nn.Module,        # a linear layer, a convolution or a norm; no
             w = v.detach()
             if rows is not None and w.shape[0]==_outputs(layer): w = w[rows.to(w.device)]
             if cols is not None and k=='weight' and not grouped: w = w[:,cols.to(w.device)]
-            d[k] = nn.Parameter(w.clone(), v.requires_grad) if isinstance(v, nn.Parameter) else w.clone()
+            w = w.clone(memory_format=torch.contiguous_format)
+            d[k] = nn.Parameter(w, v.requires_grad) if isinstance(v, nn.Parameter) else w
     _resize(new, layer, rows, cols)
     return new
 
@@ -69,21 +70,23 @@ class Branch(nn.Module):
     def __init__(self,
                  block:nn.Module, # the whole block; its modules are reused
                  path:tuple,      # names of the branch's modules and scales, in the order they are applied
-                 skips:tuple=(),  # scales of the skip connection
+                 scales:tuple=('','',''), # scales of the state before, of the skip connection, and of the state after, where a block has them
                  args:tuple=(),   # modules that also take the block's other arguments
                 ):
         super().__init__()
-        self.path,self.skips,self.args = tuple(n for n in path if _has(block, n)),tuple(n for n in skips if n and _has(block, n)),args
-        for n in self.path+self.skips: setattr(self, n, getattr(block, n))
+        self.path,self.args = tuple(n for n in path if _has(block, n)),args
+        self.scales = tuple(n if n and _has(block, n) else '' for n in scales)
+        for n in (*self.path, *filter(None, self.scales)): setattr(self, n, getattr(block, n))
         self.train(block.training)
 
     def forward(self, x, *args, **kwargs):
-        for n in self.skips: x = getattr(self, n)(x)
-        y = x
+        scale = lambda n, v: getattr(self, n)(v) if n else v
+        before,skip,after = self.scales
+        y = x = scale(before, x)
         for n in self.path:
             m = getattr(self, n)
             y = y*m if isinstance(m, nn.Parameter) else m(y, *args, **kwargs) if n in self.args else m(y)
-        return x + y
+        return scale(after, scale(skip, x) + y)
 
     def extra_repr(self): return f"x + {'('.join(reversed(self.path))}(x{')'*len(self.path)}"
 
@@ -104,8 +107,8 @@ def edited(m:nn.Module,         # the teacher's block; changed
     for part,n,idx in ((block.mlp,left.hidden,neurons), (block.mixer,left.heads,heads)):
         if 0<n<part.units: keep_units(m, part.layers, part.units, torch.arange(n) if idx is None else idx.cpu())
     if left.gone: return Skip()
-    if not left.heads and block.mixer.units: return Branch(m, s.mlp, s.skips, s.args)
-    return m if left.hidden else Branch(m, s.mixer, s.skips, s.args)
+    if not left.heads and block.mixer.units: return Branch(m, s.mlp, (s.skips[0],s.skips[1],''), s.args)
+    return m if left.hidden else Branch(m, s.mixer, ('',*s.skips), s.args)
 
 def edit_block(student:nn.Module, # changed; must be your own copy
                block:Block,       # from `read` of the teacher

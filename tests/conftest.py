@@ -19,3 +19,5 @@ def cli():
     "Run the command line as a user does; returns the finished process"
     def run(*args, **kw): return subprocess.run([command, *map(str, args)], capture_output=True, text=True, timeout=300, **kw)
     return run
+
+def pytest_addoption(parser): parser.addoption('--full', action='store_true', help='one model of every supported family of timm, at full size')
