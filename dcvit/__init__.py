@@ -1,4 +1,4 @@
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 from .blocks import DcvitError
 from . import families
 from .recipe import Recipe

@@ -167,7 +167,7 @@ def _mimic(job, student):
     out = lambda m: torch.cat([logits(m, x) for x in Batches(job.few, held, device=job.device)])
     check = None
     if held.any(): t = out(job.teacher); check = lambda m: metric_loss(t, out(m), getattr(job.teacher, 'num_classes', 1))
-    mimic(student, job.targets, len(job.net)-1, seed=block_seed(job.seed,100), idx=torch.where(~held)[0], check=check, amp=job.amp, progress=job.progress, **mimic_with(job.recipe, 'step'))
+    mimic(student, job.targets, len(job.net)-1, seed=block_seed(job.seed,100), idx=torch.where(~held)[0], check=check, amp=job.amp, progress=job.progress, **mimic_with(job.recipe, 'step', len(job.few)))
 
 # %% ../nbs/10_compress.ipynb #e90a71c7
 @dataclass

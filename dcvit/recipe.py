@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace, asdict, fields
 from .blocks import DcvitError
 
 # %% auto #0
-__all__ = ['recipes', 'Recipe', 'get_recipe', 'changes']
+__all__ = ['recipes', 'Recipe', 'get_recipe', 'learning_rate', 'changes']
 
 # %% ../nbs/03c_recipe.ipynb #6b3359b4
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Recipe:
     step_length:int=2000       # the same for each progressive step after the first
     unit:str='epoch'           # 'epoch' or 'step'
     lr:float=3e-5              # AdamW, cosine to 0
+    lr_images:int=1            # with more than 1, `lr` is meant for this many images and scaled by the square root of the number there is
     weight_decay:float=1e-4
     warmup:float=.01           # fraction of the epochs over which the loss is scaled up: 20 of 2000
     batch:int=64
@@ -59,7 +60,7 @@ _choices = dict(space=('paper','search','uniform','blocks'), candidates=('inner'
 # %% ../nbs/03c_recipe.ipynb #12876eba
 recipes = dict(
     paper = Recipe(),
-    fast = Recipe(space='search', candidates='all', mode='oneshot', refit=True, held=.2, unit='step', trial_length=0, step_length=80, lr=3e-4, update='all', views=80, metric_iters=200, metric_warmup=10))
+    fast = Recipe(space='search', candidates='all', mode='oneshot', refit=True, held=.2, unit='step', trial_length=0, step_length=80, lr=3e-4, lr_images=500, update='all', views=80, metric_iters=200, metric_warmup=10))
 recipes['closed-form'] = replace(recipes['fast'], step_length=0)
 
 def get_recipe(r:str|Recipe)->Recipe:
@@ -67,6 +68,12 @@ def get_recipe(r:str|Recipe)->Recipe:
     if isinstance(r, Recipe): return r
     if r not in recipes: raise DcvitError(f"no recipe named {r!r}; there are {', '.join(recipes)}")
     return recipes[r]
+
+def learning_rate(r:Recipe,
+                  n:int, # images
+                 )->float:
+    "The peak learning rate for `n` images"
+    return r.lr*(n/r.lr_images)**.5 if r.lr_images>1 else r.lr
 
 def changes(r:Recipe)->dict:
     "What `r` does differently from the paper: `{field: (paper, here)}`"

@@ -15,7 +15,7 @@ from .surgery import edit_block, pick_random, block_seed
 from .recovery import Targets, mimic, front
 from .refit import refit
 from .measure import logits, metric_loss, top1
-from .recipe import Recipe
+from .recipe import Recipe, learning_rate
 from .files import RunFolder
 
 # %% auto #0
@@ -32,10 +32,10 @@ class Trial:
     weights:dict   # what recovery updated, by name; empty if not kept
     top1:float=None # accuracy after recovery, when labels were given
 
-def mimic_with(recipe:Recipe, stage:str, **kw)->dict:
-    "Keyword arguments of `mimic` for a stage of `recipe`: 'trial' or 'step'"
-    keys = ('unit','lr','weight_decay','warmup','batch','update','tokens')
-    return dict(length=getattr(recipe, f'{stage}_length'), **{k: getattr(recipe,k) for k in keys}, **kw)
+def mimic_with(recipe:Recipe, stage:str, n:int)->dict:
+    "Keyword arguments of `mimic` for a stage of `recipe`, 'trial' or 'step', with `n` images"
+    keys = ('unit','weight_decay','warmup','batch','update','tokens')
+    return dict(length=getattr(recipe, f'{stage}_length'), lr=learning_rate(recipe, n), **{k: getattr(recipe,k) for k in keys})
 
 def choose_neurons(net:Network,  # the teacher's
                    lefts:dict,   # block -> what to leave of it
@@ -48,7 +48,7 @@ def recover(student:nn.Module, # changed
             targets:Targets, last:int, recipe:Recipe, stage:str, seed:int, **kw)->list:
     "Recovery as `recipe` says: in closed form, by gradient, or both; returns the mimic losses"
     if recipe.refit: refit(student, targets.teacher, targets.views.few)
-    return mimic(student, targets, last=last, seed=seed, **{**mimic_with(recipe, stage), **kw})
+    return mimic(student, targets, last=last, seed=seed, **{**mimic_with(recipe, stage, len(targets)), **kw})
 
 def trial(teacher:nn.Module, # eval mode, on the device to use
           net:Network,       # its blocks

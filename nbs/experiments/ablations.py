@@ -38,11 +38,11 @@ def variants(m, net, targets, x, y, r, r_d, order, seed):
     "Progressive pruning of the same blocks under each choice"
     rows,t_test = [],logits(m, x)
     lefts = {i: compressed(net, [i], r_d)[i] for i in order}
-    keep = choose_neurons(m, lefts, targets.images, r.keep, seed)
+    keep = choose_neurons(net, lefts, seed)
     for name,kw in {'all tokens, front':{}, 'class token, front':dict(tokens='cls'), 'all tokens, everything':dict(update='all')}.items():
         v,t0 = replace(r, **kw),time.time()
-        first = trial(m, order[0], lefts[order[0]], targets, x[:8], v, keep, seed, progress=False)
-        s,_ = progressive(m, order, lefts, first.weights, targets, v, keep, seed, progress=False)
+        first = trial(m, net, order[0], lefts[order[0]], targets, x[:8], v, keep, seed, progress=False)
+        s,_ = progressive(m, net, order, lefts, first.weights, targets, v, keep, seed, progress=False)
         seconds,a = time.time()-t0,logits(s, x)
         rows.append(dict(variant=name, seed=seed, k=len(order), r_d=r_d, top1=top1(a,y), agreement=agreement(t_test,a), kl=kl(t_test,a), seconds=seconds))
         print(rows[-1], flush=True)

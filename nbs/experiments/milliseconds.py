@@ -1,0 +1,42 @@
+"""Latency budgets, and latency of the structures that other tables found. Needs a quiet machine.
+
+python nbs/experiments/milliseconds.py TEACHER.json DATA --tables nbs/results/cifar_search.csv,nbs/results/cifar.csv --out nbs/results/ms_cifar
+"""
+import pandas as pd, torch
+from fastcore.script import call_parse, Param
+from budget_table import load
+import dcvit
+from dcvit.blocks import input_shape, read
+from dcvit.data import few_shot
+from dcvit.measure import latency, logits, top1
+from dcvit.structure import Left, Structure, to_json
+from dcvit.surgery import prune
+
+def structure(text): return Structure(tuple(Left(*map(int, t.split(':'))) for t in text.split()))
+def ratio(m, student, batch, seconds): return latency(dict(teacher=m, student=student), input_shape(m), batch, seconds=seconds)['student']
+
+@call_parse
+def main(teacher:str, data:Param('folder with train/ and test/', str, opt=False, nargs='?')=None,
+         tables:str='', out:str='nbs/results/ms', n:int=500, seeds:str='0,1,2', keep:float=.7, batches:str='64,1', seconds:float=6):
+    "Write OUT_rows.csv (latency of structures in the tables) and OUT_budget.csv (latency budgets against MACs budgets)"
+    m,cfg,source,x,y = load(teacher, data); net = read(m); rows = []
+    for f in filter(None, tables.split(',')):
+        for _,r in pd.read_csv(f).query('seed==0 and n==@n').iterrows():
+            l = ratio(m, prune(m, structure(r.blocks), net=net), 64, 2.)
+            rows.append(dict(recipe=r.recipe, space=r.space, keep=r.keep, ratio=l['ratio'], ratio_low=l['ratio_low'], ratio_high=l['ratio_high'], top1=r.top1)); print(rows[-1], flush=True)
+    pd.DataFrame(rows).to_csv(f'{out}_rows.csv', index=False)
+    rows = []
+    for seed in map(int, seeds.split(',')):
+        few = few_shot(source, cfg, n, seed); kw = dict(recipe='closed-form', seed=seed, timing=False, progress=False)
+        fam = dcvit.family(m, few.images, budgets=(.3,.95), seed=seed, progress=False) # for structures only
+        for batch in map(int, batches.split(',')):
+            a = dcvit.compress(m, few.images, keep_latency=keep, latency_batch=batch, **kw)
+            got,lo,hi,best = ratio(m, a.model, batch, seconds),.3,.99,None
+            for _ in range(6): # the MACs budget whose student takes as long
+                q = (lo+hi)/2; l = ratio(m, prune(m, fam.structure(keep_macs=q), net=net), batch, seconds)
+                if best is None or abs(l['ratio']-got['ratio'])<abs(best[0]-got['ratio']): best = l['ratio'],q
+                lo,hi = (q,hi) if l['ratio']<got['ratio'] else (lo,q)
+            b = dcvit.compress(m, few.images, keep_macs=best[1], **kw); best = ratio(m, b.model, batch, seconds)['ratio'],best[1],b
+            rows.append(dict(batch=batch, seed=seed, asked=keep, measured=got['ratio'], predicted=a.report['latency_budget']['predicted_ms']/a.report['latency_budget']['measured_ms']*a.report['latency_budget']['ratio'], table=a.report['latency_budget']['table_ms']/a.report['latency_budget']['measured_ms']*a.report['latency_budget']['ratio'],
+                keep_macs=a.report['student']['keep_macs'], top1=top1(logits(a.model, x), y), same_latency=best[0], same_keep_macs=best[1], same_top1=top1(logits(best[2].model, x), y), blocks=' '.join(f"{b['heads']}:{b['hidden']}" for b in to_json(a.structure)))); print(rows[-1], flush=True)
+            pd.DataFrame(rows).to_csv(f'{out}_budget.csv', index=False)
