@@ -41,6 +41,7 @@ class Layers:
     cols:tuple=()     # paths of layers whose inputs are the units, `out` among them
     per:tuple=()      # paths of norms and depthwise or grouped convolutions that work unit by unit
     width:int=1       # channels of one unit
+    norm:str=''       # batch norm that follows `out`: its running mean can take what a missing bias cannot
 
 @dataclass(frozen=True)
 class Part:
@@ -218,7 +219,9 @@ def find_layers(calls:list, # of one branch, in order
         else:
             if i==h: cols.append(rel(c))
             if o==h: rows.append((rel(c), 1))
-    return Layers(rel(last), tuple(rows), (*cols, rel(last)), tuple(per), width) if rows and h%width==0 else None
+    after = calls[ends[-1]+1].module if ends[-1]+1<len(calls) else None
+    norm = rel(calls[ends[-1]+1]) if getattr(after, 'running_mean', None) is not None and len(after.running_mean)==_channels(last.module)[1] else ''
+    return Layers(rel(last), tuple(rows), (*cols, rel(last)), tuple(per), width, norm) if rows and h%width==0 else None
 
 # %% ../nbs/00_blocks.ipynb #76913f07
 def _attn_layers(block, spec):
@@ -249,7 +252,7 @@ def _split(whole, units, lin, sq):
 
 def _part(block, path, whole, units, layers, counts, extra=(0,0), optional=True):
     "Divide the cost `whole` of a branch among its units; `extra` MACs grow with the units too"
-    if layers is None or units<2: return Part(min(units,1), unit=whole, layers=layers and Layers(layers.out), optional=optional)
+    if layers is None or units<2: return Part(min(units,1), unit=whole, layers=layers and Layers(layers.out, norm=layers.norm), optional=optional)
     rows,cols = {n for n,_ in layers.rows}, {*layers.cols}
     lin,sq = Cost(*extra),Cost()
     for n in {*rows,*cols,*layers.per}:
@@ -259,7 +262,7 @@ def _part(block, path, whole, units, layers, counts, extra=(0,0), optional=True)
         if n in rows and n in cols: sq,lin = sq+c+Cost(params=w),lin+Cost(params=others)
         else: lin = lin+c+Cost(params=w+others)
     found = _split(whole, units, lin, sq)
-    if found is None: return Part(1, unit=whole, layers=Layers(layers.out), optional=optional)
+    if found is None: return Part(1, unit=whole, layers=Layers(layers.out, norm=layers.norm), optional=optional)
     unit,fixed,pair = found
     return Part(units, unit, fixed, pair, layers, optional)
 

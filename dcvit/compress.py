@@ -11,7 +11,7 @@ from pathlib import Path
 import hashlib, os, torch
 from torch import nn
 from .blocks import read, Network, DcvitError
-from .structure import Structure, Budget, budget, plan, feasible, candidates, compressed, solve, uniform, cost, whole, Left, to_json, from_json
+from .structure import Structure, Budget, budget, plan, feasible, candidates, compressed, uniform, cost, whole, Left, to_json, from_json
 from .data import data_config, few_shot, FewShot, Views, Batches
 from .files import RunFolder, write_json, read_tensors
 from .measure import check_finite, latency, logits, metric_loss

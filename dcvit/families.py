@@ -5,7 +5,7 @@
 # %% ../nbs/00b_families.ipynb #c93862a3
 from __future__ import annotations
 from torch import nn
-from .blocks import Spec, register, specs
+from .blocks import Spec, register
 
 # %% auto #0
 __all__ = []

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 import numpy as np, torch
 from torch import nn
-from .blocks import Network, Block, read, named_blocks, DcvitError
+from .blocks import Network, Block, read, DcvitError
 from .surgery import Branch, Skip
 from .data import Batches
 from .measure import logits, metric_loss
-from .units import Moments, ridge, rows_of, solvable, strengths
+from .units import Moments, add_bias, ridge, rows_of, solvable, strengths
 
 # %% auto #0
 __all__ = ['Spool', 'peek', 'after', 'parts_left', 'gain', 'refit', 'held_out']
@@ -40,7 +40,7 @@ def peek(module:nn.Module, x:torch.Tensor, extra:tuple, # `(args, kwargs)` besid
         got[name] = v
         if len(got)==len(want): raise _Stop
     for name,(m,side) in want.items():
-        if side=='in': hooks.append(m.register_forward_pre_hook(lambda _,a,name=name: see(name, a[0])))
+        if side=='in': hooks.append(m.register_forward_pre_hook(lambda m,a,name=name: see(name, a[0].clone() if getattr(m, 'inplace', False) else a[0])))
         else: hooks.append(m.register_forward_hook(lambda _,a,y,name=name: see(name, y)))
     try: module(x, *extra[0], **extra[1])
     except _Stop: pass
@@ -157,7 +157,7 @@ def _solve(walk, i, which, n_train, strengths):
     ok = g.abs()>1e-3*g.abs().max() # channels that hardly reach the state are left alone
     scale = torch.where(ok, 1/torch.where(ok, g, 1.), 0.)
     layer.weight += (D*scale).T.reshape(layer.weight.shape).to(layer.weight)
-    if layer.bias is not None: layer.bias += ((r-f@D)*scale).to(layer.bias)
+    add_bias(block, b.part(which).layers, (r-f@D)*scale)
     return before, held.error(D, f, r).item()
 
 def _smaller(walk, i):

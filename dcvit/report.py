@@ -8,7 +8,6 @@ import time
 import timm, torch
 from .blocks import Network, input_shape
 from .structure import Structure, draw
-from .data import Batches
 from .measure import logits, metric_loss, agreement, top1, latency
 
 # %% auto #0

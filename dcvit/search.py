@@ -10,7 +10,7 @@ import numpy as np, torch
 from torch import nn
 from tqdm.auto import tqdm
 from .blocks import Network, DcvitError
-from .structure import Structure, Left, Budget, uniform, whole, check_left
+from .structure import Structure, Left, Budget, whole, check_left
 from .units import assemble, assemble_block
 from .measure import logits, metric_loss
 

@@ -4,7 +4,7 @@
 
 # %% ../nbs/01_structure.ipynb #07cdb7e9
 from __future__ import annotations
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import floor
 import json
 from .blocks import Block, Network, Cost, DcvitError

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from tqdm.auto import tqdm
-from .blocks import Network, read
+from .blocks import Network
 from .structure import Left
 from .surgery import edit_block, pick_random, block_seed
 from .recovery import Targets, mimic, front

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.nn import functional as F
-from .blocks import Network, Block, DcvitError
+from .blocks import Network, Block, Layers, DcvitError
 from .structure import Structure, Left
 from .surgery import channels, edit_block
 from .data import Batches
 
 # %% auto #0
 __all__ = ['strengths', 'Moments', 'solve', 'ridge', 'greedy', 'rows_of', 'solvable', 'weights_of', 'Stat', 'columns',
-           'statistics', 'solve_part', 'assemble_block', 'assemble']
+           'statistics', 'add_bias', 'solve_part', 'assemble_block', 'assemble']
 
 # %% ../nbs/05b_units.ipynb #4caf9fd4
 class Moments:
@@ -187,9 +187,19 @@ def statistics(teacher:nn.Module, # eval mode; not changed
         res[i,w] = Stat(order, errors, (W*(G@W)).sum().item(), s, G, m)
     return res
 
-# %% ../nbs/05b_units.ipynb #aec31149
-def solve_part(layer:nn.Module, # the student's output layer, with the teacher's weights for the kept units; changed
-               teacher:nn.Module, # the teacher's
+# %% ../nbs/05b_units.ipynb #7f0a39f2
+@torch.no_grad()
+def add_bias(block:nn.Module, # changed
+             layers:Layers, delta:torch.Tensor):
+    "Add `delta` to what the output layer of a part puts out"
+    layer = block.get_submodule(layers.out)
+    if layer.bias is not None: layer.bias += delta.to(layer.bias)
+    elif layers.norm: m = block.get_submodule(layers.norm).running_mean; m -= delta.to(m)
+
+# %% ../nbs/05b_units.ipynb #a2d3f212
+def solve_part(block:nn.Module, # the student's, with the teacher's output weights for the kept units; changed
+               layers:Layers,
+               teacher:nn.Module, # the teacher's output layer
                stat:Stat,
                cols:torch.Tensor, # which of the teacher's input columns the student has
               ):
@@ -198,9 +208,9 @@ def solve_part(layer:nn.Module, # the student's output layer, with the teacher's
     cols = cols.to(G.device)
     gone = torch.ones(len(G), dtype=torch.bool, device=G.device); gone[cols] = False
     D = solve(G[cols][:,cols], G[cols][:,gone]@W[gone], stat.strength)
-    with torch.no_grad():
-        layer.weight += D.T.reshape(layer.weight.shape).to(layer.weight)
-        if layer.bias is not None: layer.bias += (m[gone]@W[gone] - m[cols]@D).to(layer.bias)
+    layer = block.get_submodule(layers.out)
+    with torch.no_grad(): layer.weight += D.T.reshape(layer.weight.shape).to(layer.weight)
+    add_bias(block, layers, m[gone]@W[gone] - m[cols]@D)
 
 def assemble_block(student:nn.Module, # changed
                    teacher:nn.Module,
@@ -212,9 +222,8 @@ def assemble_block(student:nn.Module, # changed
     edit_block(student, b, left, neurons=now.get('mlp'), heads=now.get('mixer'))
     for w,idx in now.items():
         if stats[b.index,w].G is None: continue
-        ls = b.part(w).layers; path = f'{b.name}.{ls.out}'
-        old = teacher.get_submodule(path)
-        solve_part(student.get_submodule(path), old, stats[b.index,w], columns(ls, old, idx))
+        ls = b.part(w).layers; old = teacher.get_submodule(f'{b.name}.{ls.out}')
+        solve_part(student.get_submodule(b.name), ls, old, stats[b.index,w], columns(ls, old, idx))
 
 def assemble(teacher:nn.Module, # not changed
              net:Network,

@@ -26,11 +26,11 @@ def whole(tmp_path_factory, cli):
     return d, time.time()-t
 
 def test_killed_at_random_instants_and_resumed(whole, tmp_path, cli):
-    "Killed seven times, each time going on; the student is the same, bit for bit"
+    "Killed again and again, each time going on; the student is the same, bit for bit"
     d,seconds = whole
     rng,kills = random.Random(0),0
     cmd = [command,*args,'--out',str(tmp_path/'student'),'--run_dir',str(tmp_path/'run')]
-    for i in range(7):
+    for i in range(16):
         p = subprocess.Popen(cmd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try: p.wait(rng.uniform(.35, .8)*seconds)
         except subprocess.TimeoutExpired: p.send_signal(signal.SIGKILL); kills += 1
@@ -97,7 +97,7 @@ def test_latency_budget(teacher, digits, batch):
     "What is reported is what was measured; how near it comes is a benchmark's matter"
     res = dcvit.compress(teacher, digits['train'], n=30, keep_latency=.8, latency_batch=batch, recipe='closed-form', timing=False, progress=False)
     l = res.report['latency_budget']
-    assert l['batch']==batch and l['measured_ms']>0 and l['predicted_ms']>0 and res.report['student']['macs']<res.report['teacher']['macs']
+    assert l['batch']==batch and l['measured_ms']>0 and l['predicted_ms']>0 and res.report['student']['macs']<=res.report['teacher']['macs']
 
 def test_synthetic_images(teacher):
     r = replace(get_recipe('closed-form'), metric_iters=20)

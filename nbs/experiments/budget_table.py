@@ -12,7 +12,8 @@ import pandas as pd, torch
 from fastcore.script import call_parse, Param
 import dcvit
 from dcvit.data import data_config, demo_data, few_shot, image_files, labelled, normalise
-from dcvit.inversion import invert
+from dcvit.compress import inversion_with
+from dcvit.inversion import invert, synthetic
 from dcvit.measure import agreement, kl, logits, top1
 from dcvit.recipe import get_recipe
 
@@ -43,7 +44,7 @@ def main(teacher:str,
     for seed in nums(seeds, int):
         S = None
         for count in nums(n, int):
-            few = few_shot(source, cfg, count, seed)
+            few = few_shot(source, cfg, count, seed) if images is None else synthetic(m, cfg, count, seed, progress=False, **inversion_with(get_recipe(recipe)))
             for space in spaces.split(','):
                 shared_trials = tempfile.mkdtemp() # trials of dropped blocks do not depend on the budget
                 for q in nums(keep):
@@ -55,7 +56,7 @@ def main(teacher:str,
                     run = Path(tempfile.mkdtemp())
                     if space=='blocks': shutil.copytree(shared_trials, run/'trials', dirs_exist_ok=True)
                     t = time.time()
-                    try: res = dcvit.compress(m, images or (few.images if few.images else few.pixels), n=count, keep_macs=q, recipe=r, metric_set=S, seed=seed, device=device, run_dir=run, timing=False, progress=False)
+                    try: res = dcvit.compress(m, few.images or few.pixels, n=count, keep_macs=q, recipe=r, metric_set=S, seed=seed, device=device, run_dir=run, timing=False, progress=False)
                     except dcvit.DcvitError as e: print(f'{space} {q}: {e}', flush=True); continue
                     seconds = time.time()-t
                     if space=='blocks': shutil.copytree(run/'trials', shared_trials, dirs_exist_ok=True)
