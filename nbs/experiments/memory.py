@@ -8,11 +8,9 @@ from fastcore.script import call_parse, Param
 
 child = '''
 import resource, sys, json
-sys.path.insert(0, 'nbs/experiments')
-from budget_table import load
-import dcvit, torch
-m,cfg,source,x,y = load(sys.argv[1], sys.argv[2] or None)
-del x
+import dcvit
+from dcvit.data import demo_data, image_files
+m = dcvit.load_teacher(sys.argv[1]); source = image_files(sys.argv[2]+'/train') if sys.argv[2] else demo_data()['train']
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
 r = dcvit.compress(m, source, n=int(sys.argv[3]), keep_macs=.5, recipe='closed-form', timing=False, progress=False)
 print(json.dumps(dict(n=int(sys.argv[3]), before_mb=base, peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024, seconds=sum(r.report['seconds'].values()))))

@@ -17,7 +17,7 @@ def ratio(m, student, batch, seconds): return latency(dict(teacher=m, student=st
 
 @call_parse
 def main(teacher:str, data:Param('folder with train/ and test/', str, opt=False, nargs='?')=None,
-         tables:str='', out:str='nbs/results/ms', n:int=500, seeds:str='0,1,2', keep:float=.7, batches:str='64,1', seconds:float=6):
+         tables:str='', out:str='nbs/results/ms', n:int=500, seeds:str='0,1,2', keep:float=.7, batches:str='64,1', seconds:float=4):
     "Write OUT_rows.csv (latency of structures in the tables) and OUT_budget.csv (latency budgets against MACs budgets)"
     m,cfg,source,x,y = load(teacher, data); net = read(m); rows = []
     for f in filter(None, tables.split(',')):
