@@ -113,10 +113,13 @@ def setup(app): app.add_html_math_renderer("mathml", (inline, None), (block, Non
 css = '''.bd-sidebar-primary ul ul{display:none} .bd-article h3{font-size:1.2rem;margin-top:1.5rem} .bd-main .bd-content .bd-article-container{max-width:56rem} .cell_output img{max-width:100%;height:auto} table.dataframe{font-size:.85rem}
 div.cell div.cell_input{border-left:3px solid #4C72B0} blockquote{border-left:0;padding-left:0;font-size:1.15rem;background:none} .bd-sidebar-primary ul{list-style:none;padding-left:.5rem} .bd-sidebar-primary li{margin:.25rem 0} .bd-sidebar-primary h3{display:none} div.math{margin:1rem 0;font-size:1.1rem;overflow-x:auto}'''
 
-def short(stem): return re.sub(r'^\d+[a-z]?_', '', stem)
+def short(stem):
+    name = re.sub(r'^\d+[a-z]?_', '', stem)
+    return f'structure_{name}' if name=='search' else name # Sphinx has a search.html of its own
 
 def local(text, host):
     "Links to the published site and to numbered notebooks, as links between the pages made here"
+    text = text.replace('/search.html', '/structure_search.html')
     text = re.sub(r'\]\((\d+[a-z]?_\w+)\.ipynb', lambda m: f']({short(m[1])}.ipynb', text)
     plain = lambda m: re.sub(r'\[`([^`]+)`\]\([^)]*\)', r'\1', m[0])
     text = re.sub(r'```python.*?```', plain, text, flags=re.S)
