@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from copy import deepcopy
 import torch
 from torch import nn
+from torch.nn.attention import sdpa_kernel, SDPBackend
 from torch.utils.flop_counter import FlopCounterMode
 from timm.layers import GluMlp, GatedMlp
 
@@ -169,14 +170,15 @@ def _run(model, device):
     def see(path): return lambda mod, a, y: calls.append(Call(path, mod, next((v for v in a if isinstance(v, torch.Tensor)), None), y))
     for n,mod in m.named_modules():
         if n and (kind(mod) in specs or not [*mod.children()] or any(p is not None for p in mod._parameters.values())): mod.register_forward_hook(see(n))
-    with torch.no_grad(), FlopCounterMode(display=False) as f: m(torch.zeros(1, *input_shape(model), device=device))
+    # the counter does not know every CPU's fused attention
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as f: m(torch.zeros(1, *input_shape(model), device=device))
     return f, calls, type(m).__name__
 
 def trace(model:nn.Module, # a timm model; not changed
          )->tuple:
     "Run `model` once without computing anything: MACs by module path as `{path: (all, linear)}` (the model itself is ''), and the `Call`s of blocks and leaves in order"
     try: f,calls,root = _run(model, 'meta')
-    except (RuntimeError, NotImplementedError): f,calls,root = _run(model, 'cpu') # some models build constants on the CPU as they run
+    except RuntimeError: f,calls,root = _run(model, 'cpu') # some models build constants on the CPU as they run
     res = {}
     for path,ops in f.get_flop_counts().items():
         if path!=root and not path.startswith(root+'.'): continue

@@ -17,12 +17,12 @@ def _json(s, what):
     try: return None if s is None else json.loads(s)
     except ValueError as e: raise DcvitError(f'{what} must be JSON: {e}') from None
 
-def _teacher(model, checkpoint=None, args=None, mean=None, std=None, crop_pct=None):
+def _teacher(model, checkpoint=None, args=None, mean=None, std=None, crop_pct=None, input_size=None):
     from dcvit.export import load_teacher
     nums = lambda s: [float(v) for v in s.split(',')]
     try: cfg = dict(**({'mean': nums(mean)} if mean else {}), **({'std': nums(std)} if std else {}), **({'crop_pct': crop_pct} if crop_pct else {}))
     except ValueError: raise DcvitError('--mean and --std take numbers separated by commas, such as 0.5,0.5,0.5') from None
-    return load_teacher(model, checkpoint, _json(args, '--args'), cfg)
+    return load_teacher(model, checkpoint, _json(args, '--args'), cfg | ({'input_size': _json(input_size, '--input_size')} if input_size else {}))
 
 def _recipe(name, settings):
     "A recipe with some numbers replaced: `lr=1e-3,unit=step`"
@@ -41,10 +41,10 @@ def _labelled(folder, model):
     px,y = labelled(folder, cfg, model.num_classes)
     return normalise(px, cfg), y
 
-def _fresh(out, mark='structure.json'):
+def _fresh(out, kind='student'):
     out = Path(out)
     if out.exists() and not out.is_dir(): raise DcvitError(f'{out} is a file; --out names a folder')
-    if out.is_dir() and any(out.iterdir()) and not (out/mark).exists(): raise DcvitError(f'{out} is not empty and not a {dict(zip(("structure.json","family.json"),("student","family")))[mark]}; choose another --out')
+    if out.is_dir() and any(out.iterdir()) and not (out/dict(student='structure.json', family='family.json')[kind]).exists(): raise DcvitError(f'{out} is not empty and not a {kind}; choose another --out')
     return out
 
 def _what(rep):
@@ -104,6 +104,7 @@ def compress(model:str,               # teacher: timm name, JSON file that descr
              mean:str=None,           # normalisation, if not the model's own: numbers separated by commas
              std:str=None,            # likewise
              crop_pct:float=None,     # evaluation crop, if not the model's own
+             input_size:str=None,     # of a model that takes any, such as [3,32,32]
              seed:int=0,              # random seed
              device:str=None,         # 'cpu' or 'cuda'; default: cuda where there is one
              run_dir:str=None,        # keep finished work here and go on from it
@@ -114,7 +115,7 @@ def compress(model:str,               # teacher: timm name, JSON file that descr
     import dcvit
     from dcvit.data import demo_data, data_config, normalise
     dest,lab = _fresh(out),None
-    teacher = _teacher(model, checkpoint, args, mean, std, crop_pct)
+    teacher = _teacher(model, checkpoint, args, mean, std, crop_pct, input_size)
     if images is None and model!='demo': raise DcvitError('name a folder of images')
     if images is None:
         d = demo_data(); images,n = d['train'],n or 50
@@ -142,7 +143,7 @@ def family(model:str,               # teacher, as in `compress`
     "Prepare students at every budget in a range, in one folder"
     from dcvit.family import family as make
     from dcvit.data import demo_data
-    dest,teacher = _fresh(out, 'family.json'),_teacher(model, checkpoint, args)
+    dest,teacher = _fresh(out, 'family'),_teacher(model, checkpoint, args)
     if images is None and model!='demo': raise DcvitError('name a folder of images')
     try: lo,hi = (float(v) for v in budgets.split(','))
     except ValueError: raise DcvitError('--budgets takes two numbers separated by a comma, such as 0.4,0.95') from None

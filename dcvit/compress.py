@@ -11,10 +11,10 @@ from pathlib import Path
 import hashlib, os, torch
 from torch import nn
 from .blocks import read, Network, DcvitError
-from .structure import Structure, Budget, budget, plan, feasible, candidates, compressed, uniform, cost, whole, Left, to_json, from_json
-from .data import data_config, few_shot, FewShot, Views, Batches
+from .structure import Structure, Budget, budget, plan, candidates, compressed, uniform, cost, whole, Left, to_json, from_json
+from .data import data_config, few_shot, spread, FewShot, Views, Batches
 from .files import RunFolder, write_json, read_tensors
-from .measure import check_finite, latency, logits, metric_loss
+from .measure import check_finite, logits, metric_loss
 from .recipe import Recipe, get_recipe
 from .inversion import invert, synthetic
 from .recovery import Targets
@@ -22,7 +22,7 @@ from .trial import trials, choose_neurons, together, mimic_with
 from .surgery import prune, block_seed
 from .progressive import progressive, oneshot
 from .units import statistics, assemble
-from .refit import refit, held_out
+from .refit import refit, held_out, split
 from .recovery import mimic
 from .search import Prices, prices, probe, loss_table, search
 from .latency import latency_prices, meet
@@ -42,11 +42,6 @@ class Job:
 
     @property
     def held(self)->torch.Tensor: "Mask of the held-out images"; return held_out(len(self.few))
-    @property
-    def split(self)->tuple:
-        "Training and held-out images, in batches; a single image is both"
-        h = self.held if self.held.any() else None
-        return (Batches(self.few, None if h is None else ~h, device=self.device), Batches(self.few, h, device=self.device))
     @property
     def targets(self)->Targets:
         views = Views(self.few, self.recipe.augment if self.few.images else 'none', self.recipe.jitter, self.recipe.views, self.seed, self.workers, cache_mb=_ram_mb()/4)
@@ -112,18 +107,13 @@ def by_trials(job:Job, b:Budget)->Made:
                 dict(chosen=chosen, metric_set=S, trials=[dict(block=t.block, score=t.score, before=t.before, top1=t.top1) for t in ts]))
 
 # %% ../nbs/10_compress.ipynb #eb44e34d
-def _probe_images(job, most=64):
-    "Up to `most` of the few-shot images, spread evenly"
-    n = len(job.few); i = torch.linspace(0, n-1, min(n, most)).long()
-    return Batches(job.few, i, device=job.device)
-
 def _finder(job, ask):
     "`(find, price)`: from a target to `(student, Found)`"
-    stats = statistics(job.teacher, job.net, *job.split); job.clock('statistics')
+    stats = statistics(job.teacher, job.net, *split(job.few, job.device)); job.clock('statistics')
     if job.recipe.space=='uniform':
         b = Budget(ask.measure, ask.target)
         return stats, lambda target: (uniform(job.net, Budget(b.measure, target)), None)
-    x = torch.cat([*_probe_images(job)])
+    x = torch.cat([*Batches(job.few, spread(len(job.few), 64), device=job.device)])
     table = loss_table(job.net, stats, probe(job.teacher, job.net, stats, x, job.progress)); job.clock('loss table')
     def find(target):
         try: other = dict(uniform=uniform(job.net, Budget(ask.measure, target))) if ask.measure!='ms' else {}
@@ -250,14 +240,14 @@ def _deterministic(device):
     finally: torch.use_deterministic_algorithms(was[0], warn_only=was[1])
 
 def prepare(model, images, data, n, seed, arch, recipe, device, progress=True)->tuple:
-    "Everything that is checked before any work: `(teacher, net, few-shot set, data config, arch, recipe, device)`"
-    recipe,device,net,cfg = get_recipe(recipe),_device(device),read(model),data_config(model, data)
+    "Everything about teacher and images that is checked before any work: `(teacher, few-shot set, data config, arch, device)`"
+    device,cfg = _device(device),data_config(model, data)
     teacher = deepcopy(model).eval().requires_grad_(False)
     check_finite(teacher, torch.zeros(1, *cfg['input_size']).to(next(teacher.parameters())))
     teacher.to(device).float()
     few = synthetic(teacher, cfg, n or recipe.metric_images, seed, progress, **inversion_with(recipe)) if isinstance(images, str) and images=='synthetic' else few_shot(images, cfg, n, seed)
     check_finite(teacher, Batches(few, torch.arange(min(8, len(few))), device=device)[0])
-    return teacher, net, few, cfg, arch or export.describe(teacher), recipe, device
+    return teacher, few, cfg, arch or export.describe(teacher), device
 
 def compress(model:nn.Module,         # the teacher, a timm model; not changed
              images,                  # few-shot set: folder, list of paths or images, dataset, or tensor `[n,c,h,w]`; 'synthetic': made from the teacher
@@ -288,7 +278,7 @@ def compress(model:nn.Module,         # the teacher, a timm model; not changed
     net,recipe = read(model),get_recipe(recipe)
     if ms: _check_ms(keep_latency, max_latency, recipe); goal = dict(measure='ms', target=[keep_latency, max_latency, latency_batch])
     else: b = budget(net, keep_macs, keep_params, count); goal = dict(measure=b.measure, target=float(b.target)); check_reach(net, b, recipe)
-    teacher,net,few,cfg,arch,recipe,device = prepare(model, images, data, n, seed, arch, recipe, device, progress)
+    teacher,few,cfg,arch,device = prepare(model, images, data, n, seed, arch, recipe, device, progress)
     config = dict(recipe=asdict(recipe), **goal, seed=seed, device=device.type, teacher=_hash(teacher), images=few.fingerprint, metric_set='inverted' if metric_set is None else 'given')
     with RunFolder(run_dir, config) as run, _deterministic(device):
         job = Job(teacher, net, few, cfg, recipe, seed, device, run, clock, progress, device.type=='cuda' and torch.cuda.is_bf16_supported(), workers, labelled, metric_set)

@@ -16,7 +16,7 @@ from .blocks import DcvitError, input_shape
 
 # %% auto #0
 __all__ = ['suffixes', 'demo_arch', 'demo_config', 'data_config', 'open_image', 'image_files', 'sample', 'normalise', 'FewShot',
-           'eval_transform', 'few_shot', 'Batches', 'labelled', 'Views', 'demo_data', 'demo_teacher']
+           'eval_transform', 'few_shot', 'Batches', 'spread', 'labelled', 'Views', 'demo_data', 'demo_teacher']
 
 # %% ../nbs/03_data.ipynb #5db58db4
 def data_config(model:nn.Module,    # a timm model
@@ -156,6 +156,12 @@ class Batches:
         i = self.parts[j]
         x = self.few[i] if isinstance(self.few, torch.Tensor) else normalise(self.few.pixels[i], self.few.cfg)
         return x.to(self.device)
+
+def spread(n:int,   # how many there are
+           most:int,# how many to take
+          )->torch.Tensor:
+    "Indices of up to `most` of `n` images, spread evenly, because images often come sorted by class"
+    return torch.linspace(0, n-1, min(n, most)).long()
 
 # %% ../nbs/03_data.ipynb #6d0c0094
 def labelled(folder:str|Path, # `folder/CLASS/...` image files

@@ -17,7 +17,7 @@ from .data import data_config, demo_teacher
 from .files import write_json, write_tensors, read_json, read_tensors
 
 # %% auto #0
-__all__ = ['FORMAT', 'build', 'describe', 'load_teacher', 'save', 'read_student', 'load']
+__all__ = ['data_keys', 'FORMAT', 'build', 'describe', 'configure', 'load_teacher', 'save', 'read_student', 'load']
 
 # %% ../nbs/11_export.ipynb #d945ed44
 def _vit_args(m):
@@ -73,6 +73,8 @@ def describe(model:nn.Module, # a timm model, eval mode
     raise DcvitError(f"cannot tell how this {type(model).__name__} was built; pass arch=dict(architecture=NAME, args={{...}}) with the timm name and arguments")
 
 # %% ../nbs/11_export.ipynb #864d44cd
+data_keys = 'input_size','mean','std','interpolation','crop_pct'
+
 def _fill(model, path):
     path = Path(path)
     if path.suffix!='.safetensors': raise DcvitError(f'{path}: weights must be a .safetensors file (pickled checkpoints can run code; convert with safetensors.torch.save_file)')
@@ -88,13 +90,27 @@ def _card(path):
     name = card.get('architecture')
     if name is None and str(card.get('timm_class','')).endswith('.VisionTransformer'): name = 'vit_base_patch16_224'
     if name is None: raise DcvitError(f"{path} names no model: it needs 'architecture', a timm name")
-    cfg = dict(crop_pct=1.) | {k: card[k] for k in ('mean','std','interpolation','crop_pct') if k in card}
+    cfg = dict(crop_pct=1.) | {k: card[k] for k in data_keys if k in card}
     return dict(architecture=name, args=card.get('args', {})), cfg
+
+def configure(model:nn.Module, # a timm model
+              data:dict,       # its data config: `input_size` for a model that takes any, `mean`, `std`, `interpolation`, `crop_pct`
+             )->nn.Module:
+    "`model` with its data config where timm looks for it; raises `DcvitError` if it does not fit the model"
+    data = dict(data); size = data.pop('input_size', None); c,h,w = input_shape(model)
+    own = lambda d: setattr(model, 'pretrained_cfg', dict(getattr(model, 'pretrained_cfg', None) or {}, **d))
+    if size is not None:
+        if not (isinstance(size, (tuple,list)) and len(size)==3 and all(type(v) is int and 0<v<=10_000 for v in size) and size[0]==c):
+            raise DcvitError(f'input_size is [{c}, height, width] for this model, got {size!r}')
+        own(dict(input_size=tuple(size)))
+        if input_shape(model)!=tuple(size): raise DcvitError(f'this model takes images of {h} by {w}; build it for {size[1]} by {size[2]} with img_size in its arguments')
+    own(data_config(model, data))
+    return model
 
 def load_teacher(spec:str,            # timm name, JSON file that describes a model, student folder, or 'demo'
                  checkpoint:str=None, # local .safetensors weights; for a JSON file the default is the file beside it
                  args:dict=None,      # timm arguments, such as `dict(num_classes=10, img_size=32)`
-                 config:dict=None,    # `mean`, `std`, `interpolation`, `crop_pct` if not timm's own
+                 config:dict=None,    # `mean`, `std`, `interpolation`, `crop_pct`, or `input_size` of a model that takes any, if not timm's own
                 )->nn.Module:
     "A teacher in eval mode, its data config in `pretrained_cfg`; raises `DcvitError` when weights cannot be had"
     if spec=='demo': return demo_teacher()
@@ -107,17 +123,12 @@ def load_teacher(spec:str,            # timm name, JSON file that describes a mo
     if checkpoint: _fill(model, checkpoint)
     else: model = _download(name, args or {})
     model.pretrained_cfg = dict(model.pretrained_cfg or {}, architecture=name, args=args or {})
-    return _configure(model, data_config(model, cfg | (config or {})))
+    return configure(model, cfg | (config or {}))
 
 def _download(name, args):
     try: return timm.create_model(name, pretrained=True, **args).eval()
     except Exception as e: # hub clients raise many kinds
         raise DcvitError(f'the weights of {name} could not be had ({type(e).__name__}); give a local file with checkpoint=FILE.safetensors (--checkpoint on the command line)') from None
-
-def _configure(model, cfg):
-    "Put the data config where timm looks for it"
-    model.pretrained_cfg = dict(getattr(model, 'pretrained_cfg', None) or {}, **{k: cfg[k] for k in ('input_size','mean','std','interpolation','crop_pct')})
-    return model
 
 # %% ../nbs/11_export.ipynb #09020ac6
 FORMAT = 1
@@ -157,14 +168,14 @@ def load(folder:str|Path,
         )->nn.Module:
     "The student in `folder`, in eval mode; needs neither teacher nor images, runs nothing from the folder"
     s = read_student(folder)
-    model = build(s)
-    student = prune(model, from_json(s.get('blocks'), read(model)))
+    try: model = configure(build(s), {k: s['data'][k] for k in data_keys})
+    except KeyError as e: raise DcvitError(f"{folder}/structure.json: 'data' has no {e}") from None
+    net = read(model)
+    student = prune(model, from_json(s.get('blocks'), net), net=net)
     path = Path(folder)/'model.safetensors'
     want,have = {k: tuple(v.shape) for k,v in student.state_dict().items()}, _header(path)
     if want!=have:
         k = next(k for k in sorted({*want,*have}) if want.get(k)!=have.get(k))
         raise DcvitError(f'{path} does not fit structure.json: {k} has shape {have.get(k)}, the structure needs {want.get(k)}')
     student.load_state_dict(read_tensors(path)[0])
-    try: cfg = data_config(student, {k: s['data'][k] for k in ('mean','std','interpolation','crop_pct')})
-    except (KeyError, TypeError): raise DcvitError(f"{folder}/structure.json: 'data' needs mean, std, interpolation and crop_pct") from None
-    return _configure(student, cfg).to(device)
+    return student.to(device)

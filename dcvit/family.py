@@ -11,17 +11,17 @@ from torch import nn
 from tqdm.auto import tqdm
 from .blocks import read, Network, DcvitError
 from .structure import Structure, Budget, budget, cost, draw
-from .data import FewShot, Batches, data_config
+from .data import FewShot, Batches, data_config, spread
 from .files import write_json, write_tensors, read_json, read_tensors
-from .measure import logits, metric_loss, agreement, top1, latency
+from .measure import logits, metric_loss, agreement, top1
 from .recipe import get_recipe
 from .units import Stat, statistics, assemble
-from .refit import refit, held_out
+from .refit import refit, split
 from .search import Prices, prices, probe, loss_table, best
 from .latency import latency_prices
 from .report import Clock, costs, environment
 from .compress import Result, prepare, check_reach
-from .export import build
+from .export import build, configure, data_keys
 
 # %% auto #0
 __all__ = ['FORMAT', 'Family', 'family', 'curve', 'save_family', 'load_family', 'show_at', 'explore']
@@ -77,8 +77,8 @@ class Family:
         return Result(self.student(s, polish), s, rep, self.net, self.arch, self.cfg)
 
 # %% ../nbs/11b_family.ipynb #34b30d9e
-def _images(few, most, seed=0):
-    i = torch.linspace(0, len(few)-1, min(most, len(few))).long()
+def _images(few, most):
+    i = spread(len(few), most)
     return FewShot(few.pixels[i], [few.images[j] for j in i.tolist()] if few.images else [], few.cfg)
 
 def _anchors(fam, lo, hi, x, n=9, progress=True):
@@ -107,11 +107,11 @@ def family(model:nn.Module,     # the teacher, a timm model; not changed
     for q in budgets:
         if not (isinstance(q, (int,float)) and 0<q<=1): raise DcvitError(f'budgets are two fractions of the MACs, got {budgets!r}')
     if not lo<hi: raise DcvitError(f'budgets go from the lower to the higher, got {budgets!r}')
-    check_reach(read(model), budget(read(model), keep_macs=lo), get_recipe('closed-form'))
-    teacher,net,few,cfg,arch,_,device = prepare(model, images, data, n, seed, arch, 'closed-form', device, progress); clock('reading')
-    h = held_out(len(few)); h = h if h.any() else None
-    stats = statistics(teacher, net, Batches(few, None if h is None else ~h, device=device), Batches(few, h, device=device)); clock('statistics')
-    x = torch.cat([*Batches(_images(few, 64), device=device)])
+    net,recipe = read(model),get_recipe('closed-form')
+    check_reach(net, budget(net, keep_macs=lo), recipe)
+    teacher,few,cfg,arch,device = prepare(model, images, data, n, seed, arch, recipe, device, progress); clock('reading')
+    stats = statistics(teacher, net, *split(few, device)); clock('statistics')
+    x = torch.cat([*Batches(few, spread(len(few), 64), device=device)])
     losses = loss_table(net, stats, probe(teacher, net, stats, x, progress)); clock('loss table')
     fam = Family(teacher, net, stats, losses, _images(few, calibration) if calibration else None, {}, arch, cfg, dict(seed=seed, images=len(few), fingerprint=few.fingerprint, budgets=[lo,hi]))
     fam.anchors = _anchors(fam, lo, hi, x, progress=progress); clock('anchors')
@@ -181,6 +181,7 @@ def load_family(folder:str|Path, device:str='cpu')->Family:
     ts,_ = read_tensors(folder/'family.safetensors')
     teacher = build(j).to(device)
     try:
+        teacher = configure(teacher, {k: j['data'][k] for k in data_keys})
         teacher.load_state_dict({k[8:]: v for k,v in ts.items() if k.startswith('teacher.')})
         key = lambda s: (int(s.split('.')[0]), s.split('.')[1])
         stats = {}
@@ -188,7 +189,7 @@ def load_family(folder:str|Path, device:str='cpu')->Family:
             p = f'stat.{k}.'; e = ts[p+'errors'].double()
             stats[key(k)] = Stat(ts[p+'order'].long(), e, float(m['total']), float(m['strength']), _square(ts[p+'G']).to(device) if p+'G' in ts else None, ts[p+'mean'].double().to(device) if p+'mean' in ts else None)
         losses = {key(k[5:]): v.double().numpy() for k,v in ts.items() if k.startswith('loss.')}
-        cfg = data_config(teacher, {k: j['data'][k] for k in ('mean','std','interpolation','crop_pct')})
+        cfg = data_config(teacher)
         anchors = {float(k): v for k,v in j['anchors'].items()}
         few = FewShot(ts['images'], [], cfg) if 'images' in ts else None
     except (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError) as e: raise DcvitError(f"{folder} is not a complete family: {' '.join(str(e).split())[:200]}") from None

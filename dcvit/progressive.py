@@ -54,7 +54,7 @@ def progressive(teacher:nn.Module, # eval mode, on the device to use
         done = 1
     for n in tqdm(range(done, len(order)), desc='steps', disable=not progress):
         _cut(student, net, order[n:n+1], lefts, keep)
-        losses.append(recover(student, targets, max(order[:n+1]), recipe, 'step', block_seed(seed, 100+n), amp=amp, progress=progress, desc=f'step {n+1} of {len(order)}, block {order[n]}'))
+        losses.append(recover(student, targets, net, max(order[:n+1]), recipe, 'step', block_seed(seed, 100+n), amp=amp, progress=progress, desc=f'step {n+1} of {len(order)}, block {order[n]}'))
         run.put(f'steps/step_{n+1:02d}', student.state_dict(), dict(losses=losses))
         run.forget(f'steps/step_{n:02d}')
     return student, losses
@@ -70,6 +70,6 @@ def oneshot(teacher:nn.Module, net:Network, order:list, lefts:dict, targets:Targ
         student.load_state_dict(found[0])
         return student, found[1]['losses']
     if length is None: length = recipe.trial_length + recipe.step_length*(len(order)-1)
-    losses = [recover(student, targets, max(order), recipe, 'step', block_seed(seed,100), length=length, amp=amp, progress=progress and length>0, desc='recovery')]
+    losses = [recover(student, targets, net, max(order), recipe, 'step', block_seed(seed,100), length=length, amp=amp, progress=progress and length>0, desc='recovery')]
     run.put('steps/oneshot', student.state_dict(), dict(losses=losses))
     return student, losses

@@ -16,7 +16,7 @@ from .measure import logits, metric_loss
 from .units import Moments, add_bias, ridge, rows_of, solvable, strengths
 
 # %% auto #0
-__all__ = ['Spool', 'peek', 'after', 'parts_left', 'gain', 'refit', 'held_out']
+__all__ = ['Spool', 'peek', 'after', 'parts_left', 'gain', 'refit', 'held_out', 'split']
 
 # %% ../nbs/05c_refit.ipynb #1a8c9699
 class Spool:
@@ -176,9 +176,8 @@ def refit(student:nn.Module,  # changed
          )->list:
     "Refit the output layers of all blocks in closed form, front to back; returns `(block, part, error before, error after)` on the held-out images, or nothing where the predictions got no better and all was put back"
     net,log,device = net or read(teacher),[],next(teacher.parameters()).device
-    h = held_out(len(few), held)
-    if not h.any(): return log # a single image
-    train,val = Batches(few, ~h, batch, device),Batches(few, h, batch, device)
+    if len(few)<2: return log # none can be held out
+    train,val = split(few, device, held, batch)
     out = lambda m: torch.cat([logits(m, x) for x in val])
     was,t_out,classes = {k: v.clone() for k,v in student.state_dict().items()},out(teacher),getattr(teacher, 'num_classes', 1)
     walk,before = _Walk(student, teacher, net, (train,val), device),metric_loss(t_out, out(student), classes)
@@ -201,3 +200,11 @@ def held_out(n:int,         # images
             )->torch.Tensor:
     "Mask of the images that are held out: spread evenly, because images often come sorted by class"
     return torch.arange(n) % max(2, round(1/fraction)) == 1
+
+def split(few,            # few-shot set, or normalised images `[n,c,h,w]`
+          device:str='cpu', fraction:float=.2,
+          batch:int=64,   # images per pass
+         )->tuple:
+    "Training and held-out images as `Batches`; a single image is both"
+    h = held_out(len(few), fraction) if len(few)>1 else None
+    return Batches(few, None if h is None else ~h, batch, device), Batches(few, h, batch, device)

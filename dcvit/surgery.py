@@ -11,7 +11,7 @@ from .blocks import Block, Layers, Network, read, DcvitError
 from .structure import Structure, Left, check_left
 
 # %% auto #0
-__all__ = ['narrow', 'channels', 'keep_units', 'Branch', 'Skip', 'edited', 'edit_block', 'pick_random', 'block_seed', 'prune']
+__all__ = ['narrow', 'spans', 'keep_units', 'Branch', 'Skip', 'edited', 'edit_block', 'pick_random', 'block_seed', 'prune']
 
 # %% ../nbs/02_surgery.ipynb #f99420c4
 def narrow(layer:nn.Module,        # a linear layer, a convolution or a norm; not changed
@@ -42,11 +42,11 @@ def _resize(new, layer, rows, cols):
     if rows is not None and hasattr(new, 'normalized_shape'): new.normalized_shape = (len(rows),)
 
 # %% ../nbs/02_surgery.ipynb #c91ae162
-def channels(layers:Layers,
-             idx:torch.Tensor, # indices of units
-            )->torch.Tensor:
-    "Indices of the channels of these units"
-    return (idx[:,None]*layers.width + torch.arange(layers.width, device=idx.device)).flatten()
+def spans(idx:torch.Tensor, # indices of units
+          width:int,        # of one unit
+         )->torch.Tensor:
+    "Indices of what these units span: channels of heads, columns of channels"
+    return (idx[:,None]*width + torch.arange(width, device=idx.device)).flatten()
 
 def keep_units(module:nn.Module, # a block of the student; changed
                layers:Layers,
@@ -54,7 +54,7 @@ def keep_units(module:nn.Module, # a block of the student; changed
                idx:torch.Tensor, # which to keep, in order
               ):
     "Leave only the units `idx` of one part of a block"
-    ch,n = channels(layers, idx), units*layers.width
+    ch,n = spans(idx, layers.width), units*layers.width
     rows = {k: torch.cat([ch + j*n for j in range(c)]) for k,c in layers.rows}
     for k in dict.fromkeys([*rows, *layers.cols, *layers.per]):
         r = rows.get(k, ch if k in layers.per else None)

@@ -45,9 +45,9 @@ def choose_neurons(net:Network,  # the teacher's
     return {(i,'mlp'): pick_random(net.blocks[i].mlp.units, l.hidden, block_seed(seed,i)) for i,l in lefts.items()}
 
 def recover(student:nn.Module, # changed
-            targets:Targets, last:int, recipe:Recipe, stage:str, seed:int, **kw)->list:
+            targets:Targets, net:Network, last:int, recipe:Recipe, stage:str, seed:int, **kw)->list:
     "Recovery as `recipe` says: in closed form, by gradient, or both; returns the mimic losses"
-    if recipe.refit: refit(student, targets.teacher, targets.views.few)
+    if recipe.refit: refit(student, targets.teacher, targets.views.few, net)
     return mimic(student, targets, last=last, seed=seed, **{**mimic_with(recipe, stage, len(targets)), **kw})
 
 def trial(teacher:nn.Module, # eval mode, on the device to use
@@ -68,7 +68,7 @@ def trial(teacher:nn.Module, # eval mode, on the device to use
     for j in together(net, i): edit_block(student, net.blocks[j], left, neurons=keep.get((j,'mlp')))
     t,score = logits(teacher, S),lambda: metric_loss(t, logits(student, S), getattr(teacher, 'num_classes', 1))
     before = score()
-    losses = recover(student, targets, i, recipe, 'trial', block_seed(seed,i), amp=amp, progress=progress and recipe.trial_length>0, desc=f'block {i}')
+    losses = recover(student, targets, net, i, recipe, 'trial', block_seed(seed,i), amp=amp, progress=progress and recipe.trial_length>0, desc=f'block {i}')
     acc = None if labelled is None else top1(logits(student, labelled[0]), labelled[1])
     weights = {n: p.detach().cpu().clone() for n,p in front(student, teacher, i, 'all' if recipe.refit else recipe.update)}
     return Trial(i, score(), before, torch.tensor(losses), weights, acc)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from .blocks import Network, Block, Layers, DcvitError
 from .structure import Structure, Left
-from .surgery import channels, edit_block
+from .surgery import spans, edit_block
 from .data import Batches
 
 # %% auto #0
@@ -86,7 +86,7 @@ def greedy(G:torch.Tensor, # covariance of the inputs `[p,p]`
             B = S.view(n,width,n,width).diagonal(dim1=0,dim2=2).permute(2,0,1) + 1e-9*v*torch.eye(width, dtype=G.dtype, device=G.device)
             Rb = R.view(n,width,-1); gain = (Rb*torch.linalg.solve(B, Rb)).sum((1,2))
         J = gain.masked_fill(~alive, -1).topk(min(k, n-len(order))).indices
-        c = (J[:,None]*width + torch.arange(width, device=J.device)).flatten()
+        c = spans(J, width)
         L = torch.linalg.cholesky_ex(S[c][:,c] + 1e-9*v*torch.eye(len(c), dtype=G.dtype, device=G.device)).L
         Z,V = torch.linalg.solve_triangular(L, R[c], upper=False), torch.linalg.solve_triangular(L, S[c], upper=False)
         won = Z.pow(2).sum(1).view(len(J),width).sum(1).cumsum(0)
@@ -131,8 +131,7 @@ class Stat:
 def columns(layers, layer, idx)->torch.Tensor:
     "Columns of the input rows of `layer` that belong to the units `idx`"
     k = layer.weight[0,0].numel() if isinstance(layer, nn.Conv2d) else 1
-    c = channels(layers, idx)
-    return (c[:,None]*k + torch.arange(k, device=c.device)).flatten()
+    return spans(spans(idx, layers.width), k)
 
 # %% ../nbs/05b_units.ipynb #58d65936
 def _sums(teacher, parts, batches, full):

@@ -1,7 +1,7 @@
 """Every row of the error table, from Python and from the command line: one sentence, status 2, before any training."""
 import json, shutil
 
-import numpy as np, pytest, timm, torch
+import numpy as np, pytest, torch
 from PIL import Image
 from safetensors.torch import save_file
 

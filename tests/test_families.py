@@ -5,13 +5,12 @@ import csv
 from pathlib import Path
 
 import pytest, timm, torch
-from torch.utils.flop_counter import FlopCounterMode
 import dcvit
 from dcvit import export
 from dcvit.blocks import DcvitError, input_shape, read, trace
 from dcvit.data import data_config
-from dcvit.structure import Left, Structure, budget, cost, whole
-from dcvit.surgery import prune, pick_random
+from dcvit.structure import Left, Structure, cost, whole
+from dcvit.surgery import prune
 
 small = {'test_vit': {}, 'test_vit3': {}, 'test_convnext': {}, 'test_resnet': {}, 'test_efficientnet': {}, 'test_coatnet': {},
     'beit_base_patch16_224': dict(embed_dim=64, num_heads=2, depth=2), 'eva02_tiny_patch14_224': dict(depth=2), 'cait_xxs24_224': dict(depth=2), 'convit_tiny': dict(depth=2), 'xcit_nano_12_p8_224': dict(depth=2),

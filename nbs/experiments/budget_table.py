@@ -8,7 +8,7 @@ python nbs/experiments/budget_table.py demo --recipe paper --spaces paper,blocks
 import shutil, tempfile, time
 from dataclasses import replace
 from pathlib import Path
-import pandas as pd, torch
+import pandas as pd
 from fastcore.script import call_parse, Param
 import dcvit
 from dcvit.data import data_config, demo_data, few_shot, image_files, labelled, normalise

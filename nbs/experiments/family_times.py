@@ -8,13 +8,13 @@ import torch
 from fastcore.script import call_parse, Param
 from budget_table import load
 import dcvit
-from dcvit.data import few_shot
+from dcvit.data import few_shot, spread
 from dcvit.measure import logits, top1
 
 @call_parse
 def main(teacher:str, data:Param('folder with train/ and test/', str, opt=False, nargs='?')=None, out:str='nbs/results/family', n:int=500, seed:int=0, budgets:int=100, images:int=1000):
     "Write OUT.json and OUT_curve.csv"
-    m,cfg,source,x,y = load(teacher, data); i = torch.linspace(0, len(x)-1, min(images, len(x))).long(); x,y = x[i],y[i]; few = few_shot(source, cfg, n, seed)
+    m,cfg,source,x,y = load(teacher, data); i = spread(len(x), images); x,y = x[i],y[i]; few = few_shot(source, cfg, n, seed)
     t = time.time(); fam = dcvit.family(m, few.images or few.pixels, budgets=(.4,.95), seed=seed, progress=False); made = time.time()-t
     folder = Path(fam.save(tempfile.mkdtemp())); size = sum(f.stat().st_size for f in folder.iterdir())
     fam = dcvit.load_family(folder); at = {}

@@ -2,7 +2,7 @@
 
 python nbs/experiments/milliseconds.py TEACHER.json DATA --tables nbs/results/cifar_search.csv,nbs/results/cifar.csv --out nbs/results/ms_cifar
 """
-import pandas as pd, torch
+import pandas as pd
 from fastcore.script import call_parse, Param
 from budget_table import load
 import dcvit

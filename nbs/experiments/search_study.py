@@ -7,9 +7,9 @@ import numpy as np, pandas as pd, torch
 from fastcore.script import call_parse, Param
 from budget_table import load
 from dcvit.blocks import read
-from dcvit.data import Batches, few_shot
+from dcvit.data import Batches, few_shot, spread
 from dcvit.measure import logits, metric_loss, top1
-from dcvit.refit import held_out, refit
+from dcvit.refit import refit, split
 from dcvit.search import best, loss_table, powers, prices, probe
 from dcvit.structure import budget, uniform
 from dcvit.units import assemble, statistics
@@ -35,9 +35,9 @@ def main(teacher:str,
          images:int=1000): # test images for the comparison
     "Write OUT_units.csv, OUT_curves.csv, OUT_ranking.csv and OUT_candidates.csv"
     m,cfg,source,x,y = load(teacher, data); net = read(m)
-    i = torch.linspace(0, len(x)-1, min(images, len(x))).long(); x,y = x[i],y[i]; t = logits(m, x)
-    few = few_shot(source, cfg, n, seed); h = held_out(n)
-    stats = statistics(m, net, Batches(few, ~h), Batches(few, h))
+    i = spread(len(x), images); x,y = x[i],y[i]; t = logits(m, x)
+    few = few_shot(source, cfg, n, seed)
+    stats = statistics(m, net, *split(few))
     sizes = lambda u: sorted({max(1, round(u*j/32)) for j in range(1,33)})
     pd.DataFrame([dict(block=i, part=w, units=k, share=s.error(k)/s.total, total=s.total) for (i,w),s in stats.items() for k in sizes(len(s.order))]).to_csv(f'{out}_curves.csv', index=False)
     rows = []
@@ -48,7 +48,7 @@ def main(teacher:str,
             row = dict(keep=q, neurons=name, solved_top1=top1(logits(a, x), y), solved_kl=metric_loss(t, logits(a, x)))
             refit(a, m, few, net); rows.append(dict(row, refit_top1=top1(logits(a, x), y), refit_kl=metric_loss(t, logits(a, x)))); print(rows[-1], flush=True)
     pd.DataFrame(rows).to_csv(f'{out}_units.csv', index=False)
-    px = torch.cat([*Batches(few, torch.linspace(0, n-1, 64).long())]); tp = logits(m, px)
+    px = torch.cat([*Batches(few, spread(n, 64))]); tp = logits(m, px)
     losses = loss_table(net, stats, probe(m, net, stats, px, progress=False))
     kept = lambda s,k: s[k[0]].heads if k[1]=='mixer' else s[k[0]].hidden
     rng,rows,cands = np.random.default_rng(seed),[],[]
