@@ -28,6 +28,7 @@ from .search import Prices, prices, probe, loss_table, search
 from .latency import latency_prices, meet
 from .report import Clock, costs, fidelity, latencies, environment, report_figure
 from . import export
+from .deploy import ship
 
 # %% auto #0
 __all__ = ['Job', 'Made', 'decide', 'metric_images', 'inversion_with', 'by_trials', 'by_search', 'Ask', 'Result', 'prepare',
@@ -204,6 +205,16 @@ class Result:
             )->Path:
         "Write the student folder; returns its path"
         return export.save(folder, self.model, self.structure, self.arch, self.cfg, self.report)
+
+    def export(self, folder:str|Path, # as in `save`
+               images,                # real images to check on, such as the few-shot set
+               formats:tuple=('onnx','program'), # of 'onnx', 'program' (torch.export) and 'timm'
+               **kw,                  # `int8`, `n`, `opset`, `tolerance`: see `dcvit.deploy.ship`
+              )->Path:
+        "Write the student folder with the student in other formats too, each checked against it; returns its path"
+        self.save(folder)
+        self.report['exports'] = ship(folder, images, formats, **kw)
+        return Path(folder)
 
     def figure(self):
         "The report on one page; returns the matplotlib figure"

@@ -17,14 +17,16 @@ from .data import data_config, demo_teacher
 from .files import write_json, write_tensors, read_json, read_tensors
 
 # %% auto #0
-__all__ = ['data_keys', 'FORMAT', 'build', 'describe', 'configure', 'load_teacher', 'save', 'read_student', 'load']
+__all__ = ['data_keys', 'FORMAT', 'build', 'describe', 'configure', 'load_teacher', 'edits', 'save', 'read_student', 'load']
 
 # %% ../nbs/11_export.ipynb #d945ed44
 def _vit_args(m):
     "Arguments of a `VisionTransformer`, read off its modules"
     b,pe,is_on = m.blocks[0], m.patch_embed, lambda x: not isinstance(x, nn.Identity)
+    hidden,ratio = b.mlp.fc1.out_features, b.mlp.fc1.out_features/m.embed_dim
+    if int(m.embed_dim*ratio)!=hidden: ratio = (hidden+.5)/m.embed_dim # rounding would lose a neuron
     return dict(img_size=list(pe.img_size), patch_size=list(pe.patch_size), embed_dim=m.embed_dim, depth=len(m.blocks), num_heads=b.attn.num_heads,
-        mlp_ratio=b.mlp.fc1.out_features/m.embed_dim, qkv_bias=b.attn.qkv.bias is not None, qk_norm=is_on(b.attn.q_norm),
+        mlp_ratio=ratio, qkv_bias=b.attn.qkv.bias is not None, qk_norm=is_on(b.attn.q_norm),
         init_values=1e-5 if is_on(b.ls1) else None, class_token=m.cls_token is not None, reg_tokens=m.num_reg_tokens,
         no_embed_class=m.no_embed_class, pre_norm=is_on(m.norm_pre), fc_norm=is_on(m.fc_norm), global_pool=m.global_pool, proj_bias=b.attn.proj.bias is not None)
 
@@ -35,7 +37,7 @@ def _guesses(m):
     if 'args' in cfg: yield name, cfg['args'] # built by `load_teacher`
     base = dict(num_classes=m.num_classes, **(dict(in_chans=c) if c!=3 else {}))
     if cfg.get('architecture'): yield name, base; yield name, dict(base, img_size=[h,w]); yield name, dict(base, img_size=[h,w], global_pool=m.global_pool)
-    if type(m) is VisionTransformer: yield name, dict(base, **_vit_args(m))
+    if type(m) is VisionTransformer and all(hasattr(b, 'attn') and hasattr(b, 'mlp') for b in m.blocks): yield name, dict(base, **_vit_args(m))
 
 def build(arch:dict, # `architecture` (a timm name) and `args`
          )->nn.Module:
@@ -130,6 +132,27 @@ def _download(name, args):
     except Exception as e: # hub clients raise many kinds
         raise DcvitError(f'the weights of {name} could not be had ({type(e).__name__}); give a local file with checkpoint=FILE.safetensors (--checkpoint on the command line)') from None
 
+# %% ../nbs/11_export.ipynb #16897513
+def edits(ref:nn.Module,    # the teacher's class, unpruned; weights do not matter
+          student:nn.Module,
+          structure:Structure,
+         )->dict:
+    "What makes the student out of the teacher's class, in plain words: modules that are `gone` (1: hands its input on, 0: gives zeros) and `sizes` that changed"
+    gone,sizes = {},{}
+    for b,l in zip(read(ref).blocks, structure.blocks):
+        if l.gone: gone[b.name] = 1; continue
+        for left,part,path,other in ((l.heads,b.mixer,b.spec.mixer,b.spec.mlp), (l.hidden,b.mlp,b.spec.mlp,b.spec.mixer)):
+            if left or not part.units: continue
+            names = [f'{b.name}.{n}' for n in path if n not in other and isinstance(getattr(ref.get_submodule(b.name), n, None), nn.Module)]
+            gone |= {n: int(n!=names[-1]) for n in names}
+    plain = lambda v: isinstance(v, (int,tuple)) and not isinstance(v, bool)
+    old = dict(ref.named_modules())
+    for n,m in student.named_modules():
+        if type(m) is not type(old.get(n)): continue
+        new = {k: v for k,v in vars(m).items() if k[0]!='_' and plain(v) and getattr(old[n], k, v)!=v}
+        if new: sizes[n] = new
+    return dict(gone=gone, sizes=sizes)
+
 # %% ../nbs/11_export.ipynb #09020ac6
 FORMAT = 1
 
@@ -145,7 +168,8 @@ def save(folder:str|Path,
     (folder/'structure.json').unlink(missing_ok=True) if folder.is_dir() else None
     write_tensors(folder/'model.safetensors', student.state_dict())
     write_json(folder/'report.json', report or {})
-    write_json(folder/'structure.json', dict(format=FORMAT, **arch, data=cfg, blocks=to_json(structure)))
+    how = edits(configure(build(arch), cfg), student, structure)
+    write_json(folder/'structure.json', dict(format=FORMAT, **arch, data=cfg, blocks=to_json(structure), edits=how))
     return folder
 
 def _header(path):

@@ -58,7 +58,7 @@ def _once(model, x):
     model(x)
     _sync(x.device); return (time.perf_counter()-t)*1e3
 
-def latency(models:dict,     # name -> model, all on one device; ratios are to the first
+def latency(models:dict,     # name -> model, or another function of images, all on one device; ratios are to the first
             shape:tuple,     # `(c,h,w)` of one image
             batch:int=64,    # images per call
             runs:int=500,    # timed calls per model, unless `seconds` is up before
@@ -67,7 +67,7 @@ def latency(models:dict,     # name -> model, all on one device; ratios are to t
             seed:int=0,      # of the bootstrap
            )->dict:
     "Milliseconds per call for each model: median, quartiles, and ratio to the first with a 95% interval"
-    p = next(next(iter(models.values())).parameters())
+    p = next((p for m in models.values() if isinstance(m, nn.Module) for p in m.parameters()), torch.zeros(1))
     x = torch.randn(batch, *shape, device=p.device, dtype=p.dtype)
     for m in models.values():
         for _ in range(warmup): _once(m, x)

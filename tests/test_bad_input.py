@@ -122,6 +122,6 @@ def test_no_space(tmp_path, teacher):
     if subprocess.run(['mount','-t','tmpfs','-o','size=64k','tmpfs',d], capture_output=True).returncode: pytest.skip('mounting a small tmpfs is not allowed here')
     try:
         s = compressed(read(teacher), [3], .5)
-        with pytest.raises(DcvitError, match='No space left'): export.save(d/'student', prune(teacher, s), s, {}, {})
+        with pytest.raises(DcvitError, match='No space left'): export.save(d/'student', prune(teacher, s), s, export.describe(teacher), data_config(teacher))
         assert [p.name for p in (d/'student').iterdir()]==[]
     finally: subprocess.run(['umount', d])

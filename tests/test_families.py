@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest, timm, torch
 import dcvit
-from dcvit import export
+from dcvit import export, standalone
 from dcvit.blocks import DcvitError, input_shape, read, trace
 from dcvit.data import data_config
 from dcvit.structure import Left, Structure, cost, whole
@@ -76,6 +76,7 @@ def test_family(case, tmp_path):
     export.save(tmp_path/'s', student, s, arch, data_config(m))
     assert torch.equal(dcvit.load(tmp_path/'s').requires_grad_(False)(x), student(x)) # some attention kernels differ in the last bit when gradients are on
     torch.testing.assert_close(torch.export.export(student, (x,)).module()(x), student(x), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(standalone.load(tmp_path/'s')(x), student(x), rtol=1e-4, atol=1e-5)
 
 @pytest.mark.parametrize('name', ['vgg11','densenet121','inception_v3','tnt_s_legacy_patch16_224','ghostnet_050'])
 def test_refused_with_a_sentence(name):
