@@ -8,17 +8,18 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, asdict
 from pathlib import Path
-import hashlib, os, torch
+import hashlib, os
+import numpy as np, torch
 from torch import nn
 from .blocks import read, Network, DcvitError
-from .structure import Structure, Budget, budget, plan, candidates, compressed, uniform, cost, whole, Left, to_json, from_json
+from .structure import Structure, Budget, budget, plan, candidates, compressed, solve, uniform, cost, whole, Left, to_json, from_json
 from .data import data_config, few_shot, spread, FewShot, Views, Batches
 from .files import RunFolder, write_json, read_tensors
 from .measure import check_finite, logits, metric_loss
 from .recipe import Recipe, get_recipe
 from .inversion import invert, synthetic
 from .recovery import Targets
-from .trial import trials, choose_neurons, together, mimic_with
+from .trial import trial, trials, choose_neurons, together, mimic_with
 from .surgery import prune, block_seed
 from .progressive import progressive, oneshot
 from .units import statistics, assemble
@@ -31,8 +32,8 @@ from . import export
 from .deploy import ship
 
 # %% auto #0
-__all__ = ['Job', 'Made', 'decide', 'metric_images', 'inversion_with', 'by_trials', 'by_search', 'Ask', 'Result', 'prepare',
-           'compress', 'check_reach', 'reach']
+__all__ = ['Job', 'Made', 'decide', 'settle', 'metric_images', 'inversion_with', 'by_trials', 'by_search', 'Ask', 'Result',
+           'prepare', 'compress', 'check_reach', 'reach']
 
 # %% ../nbs/10_compress.ipynb #e484ba34
 @dataclass
@@ -72,6 +73,22 @@ def decide(net:Network, b:Budget, recipe:Recipe)->tuple:
     if not 1<=k<=len(heads): raise DcvitError(f'a budget of {b.target/total:.3f} is out of reach; dropping whole blocks reaches {1-len(heads)*mean/total:.3f} to {1-mean/total:.3f} of the teacher')
     return k, {i: Left(0,0) for i in heads}
 
+def settle(net:Network, b:Budget, recipe:Recipe,
+           order:list, # candidates, best first
+           k:int,      # how many blocks of mean size the budget takes
+           lefts:dict, # candidate -> what its trial left of it
+          )->tuple:
+    "`(the first blocks of the ranking that meet the budget, {block: what to leave of it})`: blocks of unequal size need another number, or another ratio, than mean ones"
+    if recipe.space=='blocks':
+        gone,R = np.cumsum([sum(b.of(net.blocks[j].whole) for j in together(net, i)) for i in order]), b.of(net.total)-b.target
+        n = int(np.abs(gone-R).argmin())+1
+        return order[:n], lefts
+    for n in sorted(range(1, len(order)+1), key=lambda n: abs(n-k)):
+        try: s = solve(net, b, order[:n])
+        except DcvitError: continue # out of reach for these
+        return order[:n], {i: s[i] for i in order[:n]}
+    return order[:k], lefts
+
 def metric_images(job:Job)->torch.Tensor:
     "The metric set: given, kept from an earlier run, or inverted now"
     r,given = job.recipe,job.metric_set
@@ -97,8 +114,12 @@ def by_trials(job:Job, b:Budget)->Made:
     keep,targets = choose_neurons(net, lefts, job.seed),job.targets
     kw = dict(seed=job.seed, run=job.run, amp=job.amp, progress=job.progress)
     ts = trials(job.teacher, net, lefts, targets, S, r, keep, labelled=job.labelled, **kw); job.clock('trials')
-    chosen = [t.block for t in ts[:k]]
-    if r.mode=='progressive': student,_ = progressive(job.teacher, net, chosen, lefts, ts[0].weights, targets, r, keep, **kw)
+    best,tried = ts[0],lefts
+    chosen,lefts = settle(net, b, r, [t.block for t in ts], k, lefts)
+    if any(lefts[i]!=tried[i] for i in chosen):
+        keep = choose_neurons(net, lefts, job.seed)
+        best = trial(job.teacher, net, best.block, lefts[best.block], targets, S, r, keep, job.seed, progress=job.progress, amp=job.amp)
+    if r.mode=='progressive': student,_ = progressive(job.teacher, net, chosen, lefts, best.weights, targets, r, keep, **kw)
     else: student,_ = oneshot(job.teacher, net, chosen, lefts, targets, r, keep, **kw)
     structure = whole(net)
     for i in chosen:
