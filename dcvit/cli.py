@@ -67,6 +67,7 @@ def _say(rep):
         print(f"{n:<12}{agree}{acc}, {f['images']} images")
     if 'latency_budget' in rep: l = rep['latency_budget']; print(f"asked       {l['asked_ms']:.2f} ms at batch {l['batch']}: predicted {l['predicted_ms']:.2f}, measured {l['measured_ms']:.2f}")
     for n,l in rep['latency'].items(): print(f"latency     batch {n}: {l['student']['ms']:.2f} ms, {l['student']['ratio']:.2f} of the teacher's ({l['student']['ratio_low']:.2f} to {l['student']['ratio_high']:.2f})")
+    for why in rep['few_shot'].get('skipped', []): print(f'skipped     {why}')
     print('seconds     ' + ', '.join(f'{k} {v:.1f}' for k,v in rep['seconds'].items()))
 
 # %% ../nbs/12_cli.ipynb #2e5568a2
@@ -96,6 +97,7 @@ def compress(model:str,               # teacher: timm name, JSON file that descr
              recipe:str='fast',       # 'fast', 'closed-form' or 'paper'
              set:str=None,            # numbers of the recipe to change, such as lr=1e-3,trial_length=50
              n:int=None,              # images to sample from the folder; default: all
+             skip_bad_images:store_true=False, # leave out files that cannot be decoded, rather than stop
              count:str='all',         # what MACs count: 'all', or 'linear' (without attention products)
              eval:str=None,           # labelled folder (one subfolder per class) to measure top-1 on
              metric_set:str=None,     # safetensors file with `images`, instead of inverting the teacher
@@ -121,7 +123,7 @@ def compress(model:str,               # teacher: timm name, JSON file that descr
         d = demo_data(); images,n = d['train'],n or 50
         lab = normalise(d['test'], data_config(teacher)), d['test_y']
     if eval: lab = _labelled(eval, teacher)
-    res = dcvit.compress(teacher, images, keep_macs=keep_macs, keep_params=keep_params, keep_latency=keep_latency, max_latency=max_latency, latency_batch=latency_batch, recipe=_recipe(recipe, set), n=n, count=count,
+    res = dcvit.compress(teacher, images, keep_macs=keep_macs, keep_params=keep_params, keep_latency=keep_latency, max_latency=max_latency, latency_batch=latency_batch, recipe=_recipe(recipe, set), n=n, skip_bad=skip_bad_images, count=count,
                          metric_set=metric_set, labelled=lab, seed=seed, device=device, run_dir=run_dir, workers=workers)
     res.save(dest)
     _say(res.report)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, asdict
+from functools import cached_property
 from pathlib import Path
 import hashlib, os
 import numpy as np, torch
@@ -44,7 +45,7 @@ class Job:
 
     @property
     def held(self)->torch.Tensor: "Mask of the held-out images"; return held_out(len(self.few))
-    @property
+    @cached_property
     def targets(self)->Targets:
         views = Views(self.few, self.recipe.augment if self.few.images else 'none', self.recipe.jitter, self.recipe.views, self.seed, self.workers, cache_mb=_ram_mb()/4)
         return Targets(self.teacher, views, self.device, self.amp, cache_mb=_cache_mb(self.device))
@@ -126,7 +127,7 @@ def by_trials(job:Job, b:Budget)->Made:
         for j in together(net, i): structure = structure.set(j, lefts[i])
     job.clock('recovery')
     return Made(student, structure, prune(job.teacher, structure, keep, net=net),
-                dict(chosen=chosen, metric_set=S, trials=[dict(block=t.block, score=t.score, before=t.before, top1=t.top1) for t in ts]))
+                dict(chosen=chosen, metric_set=S, micro_batches=targets.parts, trials=[dict(block=t.block, score=t.score, before=t.before, top1=t.top1) for t in ts]))
 
 # %% ../nbs/10_compress.ipynb #eb44e34d
 def _finder(job, ask):
@@ -170,7 +171,7 @@ def by_search(job:Job, ask)->Made:
     student,s,notes = _search(job, ask)
     raw,r = deepcopy(student),job.recipe
     if r.refit: _stage(job, 'refit', student, lambda m: refit(m, job.teacher, job.few, job.net))
-    if r.step_length: _stage(job, 'mimic', student, lambda m: _mimic(job, m))
+    if r.step_length: _stage(job, 'mimic', student, lambda m: _mimic(job, m)); notes['micro_batches'] = job.targets.parts
     same = [i for i,(l,b) in enumerate(zip(s.blocks, job.net.blocks)) if l==Left(b.mixer.units, b.mlp.units)]
     return Made(student, s, raw, dict(chosen=[b.index for b in job.net.blocks if b.index not in same], trials=[], **notes))
 
@@ -251,7 +252,7 @@ def _report(job, ask, made, timing):
     else: full,reached,asked = getattr(net.total, ask.measure),getattr(c, ask.measure),ask.target
     return dict(budget=dict(measure=ask.measure, asked=asked/full, reached=reached/full, target=float(asked)), teacher=costs(net.total, net), student=costs(c, net), space=r.space, blocks=to_json(s), **n,
         fidelity=fidelity(job.teacher, made.student, made.raw, sets), latency=latencies(job.teacher, made.student) if timing else {},
-        few_shot=dict(images=len(job.few), fingerprint=job.few.fingerprint), recipe=asdict(r), seed=job.seed, environment=environment(job.device))
+        few_shot=dict(images=len(job.few), fingerprint=job.few.fingerprint, skipped=job.few.skipped), recipe=asdict(r), seed=job.seed, environment=environment(job.device))
 
 # %% ../nbs/10_compress.ipynb #87aba39b
 def _hash(model):
@@ -271,13 +272,13 @@ def _deterministic(device):
     try: yield
     finally: torch.use_deterministic_algorithms(was[0], warn_only=was[1])
 
-def prepare(model, images, data, n, seed, arch, recipe, device, progress=True)->tuple:
+def prepare(model, images, data, n, seed, arch, recipe, device, progress=True, skip_bad=False)->tuple:
     "Everything about teacher and images that is checked before any work: `(teacher, few-shot set, data config, arch, device)`"
     device,cfg = _device(device),data_config(model, data)
     teacher = deepcopy(model).eval().requires_grad_(False)
     check_finite(teacher, torch.zeros(1, *cfg['input_size']).to(next(teacher.parameters())))
     teacher.to(device).float()
-    few = synthetic(teacher, cfg, n or recipe.metric_images, seed, progress, **inversion_with(recipe)) if isinstance(images, str) and images=='synthetic' else few_shot(images, cfg, n, seed)
+    few = synthetic(teacher, cfg, n or recipe.metric_images, seed, progress, **inversion_with(recipe)) if isinstance(images, str) and images=='synthetic' else few_shot(images, cfg, n, seed, skip_bad)
     check_finite(teacher, Batches(few, torch.arange(min(8, len(few))), device=device)[0])
     return teacher, few, cfg, arch or export.describe(teacher), device
 
@@ -291,6 +292,7 @@ def compress(model:nn.Module,         # the teacher, a timm model; not changed
              latency_batch:int=64,    # images per call that a latency budget is about
              recipe:str|Recipe='fast',# 'fast', 'closed-form', 'paper', or your own `Recipe`
              n:int=None,              # images to sample from `images`; None: all
+             skip_bad:bool=False,     # leave out files that cannot be decoded; the report names them
              count:str='all',         # what MACs count: 'all', or 'linear' (without attention products, as in the paper's tables)
              metric_set=None,         # synthetic images to score trials with (tensor or safetensors file); None: made by inversion
              labelled=None,           # `(normalised images, labels)` to measure accuracy on; never needed
@@ -310,7 +312,7 @@ def compress(model:nn.Module,         # the teacher, a timm model; not changed
     net,recipe = read(model),get_recipe(recipe)
     if ms: _check_ms(keep_latency, max_latency, recipe); goal = dict(measure='ms', target=[keep_latency, max_latency, latency_batch])
     else: b = budget(net, keep_macs, keep_params, count); goal = dict(measure=b.measure, target=float(b.target)); check_reach(net, b, recipe)
-    teacher,few,cfg,arch,device = prepare(model, images, data, n, seed, arch, recipe, device, progress)
+    teacher,few,cfg,arch,device = prepare(model, images, data, n, seed, arch, recipe, device, progress, skip_bad)
     config = dict(recipe=asdict(recipe), **goal, seed=seed, device=device.type, teacher=_hash(teacher), images=few.fingerprint, metric_set='inverted' if metric_set is None else 'given')
     with RunFolder(run_dir, config) as run, _deterministic(device):
         job = Job(teacher, net, few, cfg, recipe, seed, device, run, clock, progress, device.type=='cuda' and torch.cuda.is_bf16_supported(), workers, labelled, metric_set)
@@ -318,7 +320,7 @@ def compress(model:nn.Module,         # the teacher, a timm model; not changed
         ask = _ask_ms(job, keep_latency, max_latency, latency_batch) if ms else Ask(b.measure, b.target, prices(net, b))
         made = by_trials(job, b) if recipe.space in ('paper','blocks') else by_search(job, ask)
         rep = _report(job, ask, made, timing); clock('report')
-        rep['seconds'] = clock.seconds
+        rep['seconds'],rep['memory'] = clock.seconds,clock.memory
         if run_dir is not None: write_json(Path(run_dir)/'report.json', rep)
     model.train(was)
     return Result(made.student.eval(), made.structure, rep, net, arch, cfg)

@@ -4,7 +4,7 @@
 
 # %% ../nbs/03_data.ipynb #ba68b235
 from __future__ import annotations
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from importlib.resources import files
 import hashlib, random, warnings
@@ -39,18 +39,19 @@ suffixes = {'.jpg','.jpeg','.png','.webp','.bmp','.gif','.tif','.tiff','.ppm','.
 def open_image(path:str|Path,
                channels:int=3, # 1: gray, 3: RGB
               )->Image.Image:
-    "Decode one image file; raises `DcvitError` with its path if it cannot be decoded"
+    "Decode one image file, the first frame of an animation, without its alpha channel; raises `DcvitError` with its path if it cannot be decoded"
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter('ignore')
             warnings.simplefilter('error', Image.DecompressionBombWarning)
-            im = Image.open(path)
-            im.load()
-        im = ImageOps.exif_transpose(im)
-        if im.mode.startswith(('I','F')): im = Image.fromarray((np.asarray(im, dtype=np.float32)/257).clip(0,255).astype(np.uint8))
-        return im.convert('L' if channels==1 else 'RGB')
+            with Image.open(path) as f: f.load(); im = ImageOps.exif_transpose(f)
     except FileNotFoundError: raise DcvitError(f'{path}: no such file') from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
-        raise DcvitError(f'{path}: not an image that can be decoded ({type(e).__name__}: {e})') from None
+    except Exception as e: raise DcvitError(f'{path}: not an image that can be decoded ({type(e).__name__}: {e})') from None # decoders raise many kinds
+    if max(im.size)>50*min(im.size): raise DcvitError(f'{path}: {im.width} by {im.height} pixels is a line, not a picture')
+    if im.mode=='F': raise DcvitError(f'{path}: pixels are floating-point numbers; save the image with 8 or 16 bits')
+    if im.mode.startswith('I'): im = Image.fromarray((np.asarray(im, dtype=np.float32)/257).clip(0,255).astype(np.uint8))
+    if im.mode=='LAB': im = im.convert('RGB') # Pillow knows no shorter way to gray
+    return im.convert('L' if channels==1 else 'RGB')
 
 # %% ../nbs/03_data.ipynb #68fabf99
 def image_files(folder:str|Path)->list:
@@ -101,6 +102,7 @@ class FewShot:
     pixels:torch.Tensor # uint8 `[n,c,h,w]`, after the model's evaluation transform
     images:list         # PIL images, for augmentation
     cfg:dict            # from `data_config`
+    skipped:list = field(default_factory=list) # why files were left out
 
     def __len__(self): return len(self.pixels)
     @property
@@ -124,6 +126,7 @@ def few_shot(source,        # folder, list of paths or images, dataset (labels a
              cfg:dict,      # from `data_config`
              n:int=None,    # images to sample; None: all
              seed:int=0,    # which ones
+             skip_bad:bool=False, # leave out files that cannot be decoded, rather than stop
             )->FewShot:
     "Read a few-shot set; raises `DcvitError` naming the file or shape that does not fit"
     c,h,w = cfg['input_size']
@@ -134,9 +137,15 @@ def few_shot(source,        # folder, list of paths or images, dataset (labels a
     if c not in (1,3):
         if not isinstance(source, torch.Tensor) or source.shape[2:]!=(h,w): raise DcvitError(f'a model with {c} channels takes its images as one tensor [n,{c},{h},{w}]')
         return FewShot(source[ids], [], cfg)
-    ims = [_item(source[i], c) for i in ids]
+    ims,skipped = [],[]
+    for i in ids:
+        try: ims.append(_item(source[i], c))
+        except DcvitError as e:
+            if not (skip_bad and isinstance(source[i], (str,Path))): raise
+            skipped.append(str(e))
+    if not ims: raise DcvitError(f'none of {len(ids)} images can be decoded: {skipped[0]}')
     tf = eval_transform(cfg)
-    return FewShot(torch.stack([tf(im) for im in ims]), [_cap(im, max(h,w)) for im in ims], cfg)
+    return FewShot(torch.stack([tf(im) for im in ims]), [_cap(im, max(h,w)) for im in ims], cfg, skipped)
 
 # %% ../nbs/03_data.ipynb #5ea68021
 class Batches:

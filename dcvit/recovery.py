@@ -44,6 +44,7 @@ class Targets:
                  chunk:int=256,       # images per pass
                 ):
         self.teacher,self.views,self.device,self.amp,self.cache_mb,self.chunk,self._cache = teacher,views,torch.device(device),amp,cache_mb,chunk,{}
+        self.parts = 1 # how many micro-batches a batch has been split into, so far, because memory did not suffice
         self._stat = [torch.tensor(views.few.cfg[k], device=self.device).view(-1,1,1) for k in ('mean','std')]
 
     def __len__(self): return len(self.views.few)
@@ -95,6 +96,24 @@ def _loss(student, x, t, tokens, amp):
     if tokens=='cls': s,t = s[:,:1],t[:,:1]
     return F.mse_loss(s.float(), t.float())
 
+def _out_of_memory(e): return isinstance(e, (MemoryError, torch.OutOfMemoryError)) or isinstance(e, RuntimeError) and "can't allocate memory" in str(e)
+
+def _gradient(student, targets, v, idx, tokens, amp, scale):
+    "Loss of a batch, its gradients in the parameters; where memory does not suffice, smaller micro-batches are summed up"
+    while True:
+        loss = 0.
+        for p in student.parameters(): p.grad = None
+        try:
+            for at in idx.chunk(targets.parts):
+                l = _loss(student, *targets.batch(v, at), tokens, amp)*(len(at)/len(idx))
+                (l*scale).backward(); loss = loss + l.detach()
+            return loss
+        except (RuntimeError, MemoryError) as e:
+            if not _out_of_memory(e): raise
+            if targets.parts>=len(idx): raise DcvitError('out of memory, even with one image at a time') from None
+        l = None; targets.parts = min(2*targets.parts, len(idx)) # outside the handler, which still holds the failed pass
+        if targets.device.type=='cuda': torch.cuda.empty_cache()
+
 class _Best:
     "The best student seen, by a function that says how bad it is"
     def __init__(self, student, check):
@@ -139,11 +158,8 @@ def mimic(student:nn.Module,       # changed
     for i in bar:
         e,at = next(order)
         for g in opt.param_groups: g['lr'] = lr*.5*(1+cos(pi*i/total))
-        loss = _loss(student, *targets.batch(e, idx[at]), tokens, amp)
-        opt.zero_grad()
-        (loss*(min(e/warm,1.) if warm>=1 else 1.)).backward()
+        losses.append(_gradient(student, targets, e, idx[at], tokens, amp, min(e/warm,1.) if warm>=1 else 1.))
         opt.step()
-        losses.append(loss.detach())
         if i%25==24 or i==total-1:
             if not losses[-1].isfinite(): raise DcvitError(f'recovery diverged at step {i+1}: lower lr={lr}')
             bar.set_postfix(loss=f'{losses[-1].item():.4f}')

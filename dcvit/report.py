@@ -4,22 +4,39 @@
 
 # %% ../nbs/09b_report.ipynb #4522ee96
 from __future__ import annotations
-import time
+import sys, time
+from pathlib import Path
 import timm, torch
 from .blocks import Network, input_shape
 from .structure import Structure, draw
 from .measure import logits, metric_loss, agreement, top1, latency
+try: import resource
+except ImportError: resource = None # Windows
 
 # %% auto #0
-__all__ = ['Clock', 'costs', 'fidelity', 'latencies', 'environment', 'report_figure']
+__all__ = ['peak_memory', 'Clock', 'costs', 'fidelity', 'latencies', 'environment', 'report_figure']
 
 # %% ../nbs/09b_report.ipynb #177aeb36
+def peak_memory()->dict:
+    "Largest memory in MB since the last call: of this process (where the system lets the mark be set back; else since it started), and of the GPU"
+    res = {}
+    try:
+        status = Path('/proc/self/status').read_text()
+        res['process'] = round(int(status.split('VmHWM:')[1].split()[0])/1024)
+        Path('/proc/self/clear_refs').write_text('5')
+    except (OSError, IndexError): # not Linux, or not allowed
+        if not res and resource: res['process'] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(2**20 if sys.platform=='darwin' else 1024))
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        res['gpu'] = round(torch.cuda.max_memory_allocated()/2**20); torch.cuda.reset_peak_memory_stats()
+    return res
+
 class Clock:
-    "Seconds spent in each phase"
-    def __init__(self): self.seconds,self._t = {},time.perf_counter()
+    "Seconds spent in each phase, and its peak memory"
+    def __init__(self): self.seconds,self.memory,self._t = {},{},time.perf_counter(); peak_memory()
     def __call__(self, phase:str):
-        now = time.perf_counter()
+        now,was = time.perf_counter(),self.memory.get(phase, {})
         self.seconds[phase],self._t = round(self.seconds.get(phase, 0)+now-self._t, 2),now
+        self.memory[phase] = {k: max(v, was.get(k, 0)) for k,v in peak_memory().items()}
 
 def costs(c, net:Network)->dict:
     "A cost by both conventions, absolute and as fractions of the teacher"

@@ -67,14 +67,14 @@ def main(name:Param('which teacher', choices=[*teachers]),
     x,y = labelled(f'{data}/train', cfg, 10)
     model = timm.create_model(t['architecture'], **t['args']).to(memory_format=torch.channels_last)
     minutes = fit(model, normalise(x, cfg), y, epochs, t['lr'], out/f'{name}.state', bf16=bf16)
-    weights = {k: v.half() if v.is_floating_point() else v for k,v in model.state_dict().items()}
+    weights = {k: (v.half() if v.is_floating_point() else v).contiguous() for k,v in model.state_dict().items()}
     model.load_state_dict(weights)
     px,ty = labelled(f'{data}/test', cfg, 10)
     acc = top1(logits(model.eval(), normalise(px, cfg)), ty)
     save_file(weights, out/f'{name}.safetensors')
     classes = sorted({p.parent.name for p in image_files(f'{data}/test')})
     card = dict(architecture=t['architecture'], args=t['args'], input_size=[3,32,32], **{k: list(v) for k,v in stats.items()}, crop_pct=1., interpolation='bicubic',
-                classes=classes, top1_test=round(100*acc, 2), trained=f'{epochs} epochs on the 50,000 training images, one CPU core, {minutes:.0f} minutes')
+                classes=classes, top1_test=round(acc, 2), trained=f'{epochs} epochs on the 50,000 training images, one CPU core, {minutes:.0f} minutes')
     (out/f'{name}.json').write_text(json.dumps(card, indent=1))
     (out/f'{name}.state').unlink()
-    print(f'{name}: {acc:.2%} on {len(ty)} test images, {minutes:.0f} minutes')
+    print(f'{name}: {acc:.2f}% on {len(ty)} test images, {minutes:.0f} minutes')
