@@ -28,7 +28,7 @@ setuptools.setup(
     package_data={"dcvit": ["assets/*"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=lines("requirements"),
-    extras_require={k: lines(f"{k}_requirements") for k in ("onnx", "dev")},
+    extras_require={k: lines(f"{k}_requirements") for k in ("onnx", "ray", "dev")},
     entry_points={"console_scripts": lines("console_scripts"), "nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]},
     zip_safe=False,
 )

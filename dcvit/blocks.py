@@ -166,7 +166,7 @@ class Call:
     path:str; module:nn.Module; x:torch.Tensor; y:torch.Tensor
 
 def _run(model, device):
-    m,calls = deepcopy(model).to(device).eval().requires_grad_(False),[]
+    m,calls = deepcopy(model).to(device).float().eval().requires_grad_(False),[]
     def see(path): return lambda mod, a, y: calls.append(Call(path, mod, next((v for v in a if isinstance(v, torch.Tensor)), None), y))
     for n,mod in m.named_modules():
         if n and (kind(mod) in specs or not [*mod.children()] or any(p is not None for p in mod._parameters.values())): mod.register_forward_hook(see(n))

@@ -111,6 +111,9 @@ def compress(model:str,               # teacher: timm name, JSON file that descr
              device:str=None,         # 'cpu' or 'cuda'; default: cuda where there is one
              run_dir:str=None,        # keep finished work here and go on from it
              workers:int=0,           # processes that augment images
+             runner:str='local',      # where trials run: 'local' or 'ray'
+             trial_cpus:float=1,      # of each Ray task
+             trial_gpus:float=0,      # of each Ray task
              out:str='student',       # folder for the student
             ):
     "Compress a model to a budget with a few unlabeled images, and save the student"
@@ -124,7 +127,7 @@ def compress(model:str,               # teacher: timm name, JSON file that descr
         lab = normalise(d['test'], data_config(teacher)), d['test_y']
     if eval: lab = _labelled(eval, teacher)
     res = dcvit.compress(teacher, images, keep_macs=keep_macs, keep_params=keep_params, keep_latency=keep_latency, max_latency=max_latency, latency_batch=latency_batch, recipe=_recipe(recipe, set), n=n, skip_bad=skip_bad_images, count=count,
-                         metric_set=metric_set, labelled=lab, seed=seed, device=device, run_dir=run_dir, workers=workers)
+                         metric_set=metric_set, labelled=lab, seed=seed, device=device, run_dir=run_dir, workers=workers, runner=runner, trial_cpus=trial_cpus, trial_gpus=trial_gpus)
     res.save(dest)
     _say(res.report)
     print(f'saved       {dest}')

@@ -41,7 +41,7 @@ __all__ = ['Job', 'Made', 'decide', 'settle', 'metric_images', 'inversion_with',
 class Job:
     "One run: what is compressed, with what, to what"
     teacher:nn.Module; net:Network; few:FewShot; cfg:dict; recipe:Recipe; seed:int; device:torch.device
-    run:RunFolder; clock:Clock; progress:bool; amp:bool; workers:int=0; labelled:tuple=None; metric_set:object=None
+    run:RunFolder; clock:Clock; progress:bool; amp:bool; workers:int=0; labelled:tuple=None; metric_set:object=None; runner:dict=None
 
     @property
     def held(self)->torch.Tensor: "Mask of the held-out images"; return held_out(len(self.few))
@@ -114,7 +114,7 @@ def by_trials(job:Job, b:Budget)->Made:
     S = metric_images(job); job.clock('metric set')
     keep,targets = choose_neurons(net, lefts, job.seed),job.targets
     kw = dict(seed=job.seed, run=job.run, amp=job.amp, progress=job.progress)
-    ts = trials(job.teacher, net, lefts, targets, S, r, keep, labelled=job.labelled, **kw); job.clock('trials')
+    ts = trials(job.teacher, net, lefts, targets, S, r, keep, labelled=job.labelled, runner=job.runner, **kw); job.clock('trials')
     best,tried = ts[0],lefts
     chosen,lefts = settle(net, b, r, [t.block for t in ts], k, lefts)
     if any(lefts[i]!=tried[i] for i in chosen):
@@ -302,6 +302,9 @@ def compress(model:nn.Module,         # the teacher, a timm model; not changed
              device:str=None,         # 'cpu', 'cuda'; None: cuda where there is one
              run_dir:str|Path=None,   # keep finished work here, and go on from it
              workers:int=0,           # processes that augment images
+             runner:str='local',      # where trials run: 'local' in this process, 'ray' on a Ray cluster
+             trial_cpus:float=1,      # of each Ray task
+             trial_gpus:float=0,      # of each Ray task
              timing:bool=True,        # measure latency for the report
              progress:bool=True,      # show bars
             )->Result:
@@ -310,12 +313,14 @@ def compress(model:nn.Module,         # the teacher, a timm model; not changed
     if sum(v is not None for v in (keep_macs,keep_params,keep_latency,max_latency))!=1: raise DcvitError('name one budget: keep_macs, keep_params, keep_latency or max_latency')
     ms = keep_latency is not None or max_latency is not None
     net,recipe = read(model),get_recipe(recipe)
+    if runner not in ('local','ray'): raise DcvitError(f"no runner {runner!r}; there are 'local' and 'ray'")
+    if runner=='ray' and recipe.space not in ('paper','blocks'): raise DcvitError(f"runner='ray' spreads trials, and space={recipe.space!r} has none: it needs seconds, in one process")
     if ms: _check_ms(keep_latency, max_latency, recipe); goal = dict(measure='ms', target=[keep_latency, max_latency, latency_batch])
     else: b = budget(net, keep_macs, keep_params, count); goal = dict(measure=b.measure, target=float(b.target)); check_reach(net, b, recipe)
     teacher,few,cfg,arch,device = prepare(model, images, data, n, seed, arch, recipe, device, progress, skip_bad)
     config = dict(recipe=asdict(recipe), **goal, seed=seed, device=device.type, teacher=_hash(teacher), images=few.fingerprint, metric_set='inverted' if metric_set is None else 'given')
     with RunFolder(run_dir, config) as run, _deterministic(device):
-        job = Job(teacher, net, few, cfg, recipe, seed, device, run, clock, progress, device.type=='cuda' and torch.cuda.is_bf16_supported(), workers, labelled, metric_set)
+        job = Job(teacher, net, few, cfg, recipe, seed, device, run, clock, progress, device.type=='cuda' and torch.cuda.is_bf16_supported(), workers, labelled, metric_set, dict(runner=runner, cpus=trial_cpus, gpus=trial_gpus))
         clock('reading')
         ask = _ask_ms(job, keep_latency, max_latency, latency_batch) if ms else Ask(b.measure, b.target, prices(net, b))
         made = by_trials(job, b) if recipe.space in ('paper','blocks') else by_search(job, ask)

@@ -227,6 +227,8 @@ class Views:
         self.count = 1 if augment=='none' else count
         self.keep = max(1, int(cache_mb*1e6)//few.pixels.nbytes)
 
+    def __getstate__(self): return {**vars(self), '_cache': {}} # another process makes its own
+
     def __getitem__(self, v):
         if self.augment=='none': return self.few.pixels
         v = v % self.count

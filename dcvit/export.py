@@ -4,7 +4,7 @@
 
 # %% ../nbs/11_export.ipynb #1792aaed
 from __future__ import annotations
-import difflib, json
+import difflib, json, math
 from pathlib import Path
 import timm, torch
 from timm.models.vision_transformer import VisionTransformer
@@ -17,7 +17,8 @@ from .data import data_config, demo_teacher
 from .files import write_json, write_tensors, read_json, read_tensors
 
 # %% auto #0
-__all__ = ['data_keys', 'FORMAT', 'build', 'describe', 'configure', 'load_teacher', 'edits', 'save', 'read_student', 'load']
+__all__ = ['data_keys', 'FORMAT', 'build', 'describe', 'configure', 'load_teacher', 'edits', 'save', 'read_student', 'rebuild',
+           'load']
 
 # %% ../nbs/11_export.ipynb #d945ed44
 def _vit_args(m):
@@ -132,7 +133,7 @@ def _download(name, args):
     except Exception as e: # hub clients raise many kinds
         raise DcvitError(f'the weights of {name} could not be had ({type(e).__name__}); give a local file with checkpoint=FILE.safetensors (--checkpoint on the command line)') from None
 
-# %% ../nbs/11_export.ipynb #911f94dd
+# %% ../nbs/11_export.ipynb #793f371b
 def edits(ref:nn.Module,    # the teacher's class, unpruned; weights do not matter
           student:nn.Module,
           structure:Structure,
@@ -187,16 +188,33 @@ def read_student(folder:str|Path)->dict:
     if s['format']<1 or not isinstance(s.get('data'), dict): raise DcvitError(f'{p} is not a student description')
     return s
 
+def rebuild(s:dict,     # a description: `architecture`, `args`, `data`
+            path:str|Path, # the weights that belong to it
+           )->tuple:
+    "`(model, network)` that a folder describes, with random weights; refuses what cannot belong to the weights before it takes time or memory"
+    have,args = _header(path),s.get('args') if isinstance(s.get('args'), dict) else {}
+    for k,v in args.items():
+        n = sum(x for x in (v if isinstance(v, (list,tuple)) else [v]) if isinstance(x, (int,float)))
+        if any(w in k for w in ('depth','layer','block','stage')) and n>len(have) or n>1e6: raise DcvitError(f'{path} has {len(have)} tensors: it cannot belong to a model with {k}={v!r}'[:300])
+    try:
+        with torch.device('meta'): size = sum(p.numel() for p in build(s).parameters())
+    except DcvitError as e:
+        if 'meta' not in str(e): raise
+        size = 0 # a class that cannot be built without memory
+    if size>max(1e8, 100*sum(math.prod(v) for v in have.values())): raise DcvitError(f'{path} is too small for the model of {size:,} parameters that the folder describes')
+    try: model = configure(build(s), {k: s['data'][k] for k in data_keys})
+    except (KeyError, TypeError): raise DcvitError(f"{Path(path).parent}: 'data' needs {', '.join(data_keys)}") from None
+    try: return model, read(model)
+    except DcvitError: raise
+    except Exception as e: raise DcvitError(f"{Path(path).parent} describes a model that cannot run: {' '.join(str(e).split())[:200]}") from None # timm's classes check little
+
 def load(folder:str|Path,
          device:str='cpu',
         )->nn.Module:
     "The student in `folder`, in eval mode; needs neither teacher nor images, runs nothing from the folder"
-    s = read_student(folder)
-    try: model = configure(build(s), {k: s['data'][k] for k in data_keys})
-    except KeyError as e: raise DcvitError(f"{folder}/structure.json: 'data' has no {e}") from None
-    net = read(model)
+    s,path = read_student(folder),Path(folder)/'model.safetensors'
+    model,net = rebuild(s, path)
     student = prune(model, from_json(s.get('blocks'), net), net=net)
-    path = Path(folder)/'model.safetensors'
     want,have = {k: tuple(v.shape) for k,v in student.state_dict().items()}, _header(path)
     if want!=have:
         k = next(k for k in sorted({*want,*have}) if want.get(k)!=have.get(k))

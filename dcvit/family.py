@@ -21,7 +21,7 @@ from .search import Prices, prices, probe, loss_table, best
 from .latency import latency_prices
 from .report import Clock, costs, environment
 from .compress import Result, prepare, check_reach
-from .export import build, configure, data_keys
+from .export import rebuild
 
 # %% auto #0
 __all__ = ['FORMAT', 'Family', 'family', 'curve', 'save_family', 'load_family', 'show_at', 'explore']
@@ -179,9 +179,9 @@ def load_family(folder:str|Path, device:str='cpu')->Family:
     if not isinstance(j, dict) or type(j.get('format')) is not int: raise DcvitError(f'{folder}/family.json has no format version')
     if j['format']>FORMAT: raise DcvitError(f"{folder} has format {j['format']}; this dcvit reads up to {FORMAT}: upgrade dcvit")
     ts,_ = read_tensors(folder/'family.safetensors')
-    teacher = build(j).to(device)
+    teacher,net = rebuild(j, folder/'family.safetensors')
+    teacher.to(device)
     try:
-        teacher = configure(teacher, {k: j['data'][k] for k in data_keys})
         teacher.load_state_dict({k[8:]: v for k,v in ts.items() if k.startswith('teacher.')})
         key = lambda s: (int(s.split('.')[0]), s.split('.')[1])
         stats = {}
@@ -193,7 +193,7 @@ def load_family(folder:str|Path, device:str='cpu')->Family:
         anchors = {float(k): v for k,v in j['anchors'].items()}
         few = FewShot(ts['images'], [], cfg) if 'images' in ts else None
     except (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError) as e: raise DcvitError(f"{folder} is not a complete family: {' '.join(str(e).split())[:200]}") from None
-    return Family(teacher.requires_grad_(False), read(teacher), stats, losses, few, anchors, dict(architecture=j['architecture'], args=j['args']), cfg, j['report'])
+    return Family(teacher.requires_grad_(False), net, stats, losses, few, anchors, dict(architecture=j['architecture'], args=j['args']), cfg, j['report'])
 
 Family.save = save_family
 

@@ -47,6 +47,7 @@ class Targets:
         self.parts = 1 # how many micro-batches a batch has been split into, so far, because memory did not suffice
         self._stat = [torch.tensor(views.few.cfg[k], device=self.device).view(-1,1,1) for k in ('mean','std')]
 
+    def __getstate__(self): return {**vars(self), '_cache': {}} # another process makes its own
     def __len__(self): return len(self.views.few)
     def _see(self, px): return (px.float()/255 - self._stat[0])/self._stat[1]
     def __getitem__(self, v):

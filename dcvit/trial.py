@@ -6,6 +6,8 @@
 from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 import torch
 from torch import nn
 from tqdm.auto import tqdm
@@ -17,6 +19,7 @@ from .refit import refit
 from .measure import logits, metric_loss, top1
 from .recipe import Recipe, learning_rate
 from .files import RunFolder
+from .runners import each
 
 # %% auto #0
 __all__ = ['Trial', 'mimic_with', 'choose_neurons', 'recover', 'trial', 'together', 'trials', 'ranking']
@@ -94,19 +97,26 @@ def trials(teacher:nn.Module, net:Network,
            keep:dict,        # hidden neurons to keep, from `choose_neurons`
            seed:int=0,
            run:RunFolder=RunFolder(), # where finished trials are kept
+           runner:dict=None, # `runner`, `cpus` and `gpus` of `each`; None: in this process
            progress:bool=True, **kw)->list:
     "Trials of all candidate blocks, best first; finished ones are taken from the run folder"
+    runner = runner or {}; alone = runner.get('runner', 'local')=='local'
+    work = partial(_one, teacher, net, lefts, targets, S, recipe, keep, seed, progress=progress and alone, **kw)
+    found = {i: t for i in lefts if (t := _load(run, i)) is not None}
+    fresh = ((t,parts) for _,(t,parts) in each(work, [i for i in lefts if i not in found], **runner))
     res,best = [],None
-    for i,left in tqdm(lefts.items(), desc='trials', disable=not progress):
-        t = _load(run, i)
-        if t is None:
-            t = trial(teacher, net, i, left, targets, S, recipe, keep, seed, progress=progress, **kw)
-            _save(run, t, weights=True)
+    for t,parts in tqdm(chain(((t,1) for t in found.values()), fresh), desc='trials', total=len(lefts), disable=not progress):
+        if t.block not in found: _save(run, t, weights=True)
+        targets.parts = max(targets.parts, parts)
         loser = t
         if best is None or (t.score,t.block)<(best.score,best.block): loser,best = best,t
         if loser is not None and loser.weights: loser.weights = {}; _save(run, loser, weights=False)
         res.append(t)
     return ranking(res)
+
+def _one(teacher, net, lefts, targets, S, recipe, keep, seed, i, **kw):
+    "A trial, and how many micro-batches it took"
+    return trial(teacher, net, i, lefts[i], targets, S, recipe, keep, seed, **kw), targets.parts
 
 def ranking(ts:list)->list:
     "Trials by recoverability, the best first"

@@ -26,6 +26,7 @@ def good():
     for ext,fmt in formats.items(): yield f'plain.{ext}', coded(fmt), size
     for mode in ('L','P','RGBA','LA','1','CMYK','YCbCr','I;16','PA'):
         for ext,fmt in dict(png='PNG', tif='TIFF', jpg='JPEG', webp='WEBP').items():
+            if mode=='I;16' and ext not in ('png','tif'): continue
             try: m = Image.fromarray(photo()[...,0].astype(np.uint16)*257) if mode=='I;16' else im.convert('RGBA').convert('PA') if mode=='PA' else im.convert(mode); yield f"{mode.replace(';','')}.{ext}", coded(fmt, m), size
             except (OSError, KeyError, ValueError): continue # the format has no such mode
     for turn in range(1, 9):
