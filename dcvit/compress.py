@@ -19,13 +19,12 @@ from .files import RunFolder, write_json, read_tensors
 from .measure import check_finite, logits, metric_loss
 from .recipe import Recipe, get_recipe
 from .inversion import invert, synthetic
-from .recovery import Targets
 from .trial import trial, trials, choose_neurons, together, mimic_with
 from .surgery import prune, block_seed
 from .progressive import progressive, oneshot
 from .units import statistics, assemble
 from .refit import refit, held_out, split
-from .recovery import mimic
+from .recovery import Targets, mimic
 from .search import Prices, prices, probe, loss_table, search
 from .latency import latency_prices, meet
 from .report import Clock, costs, fidelity, latencies, environment, report_figure
@@ -149,8 +148,7 @@ def _search(job, ask):
     "Structure and the student in front of recovery; both are kept in the run folder"
     kept = job.run.get('search')
     if kept: s = from_json(kept[1]['blocks'], job.net); m = prune(job.teacher, s, net=job.net); m.load_state_dict(kept[0]); return m, s, kept[1]['notes']
-    stats,find = _finder(job, ask)
-    notes = {}
+    (stats,find),notes = _finder(job, ask),{}
     def build(target): s,f = find(target); return assemble(job.teacher, job.net, s, stats), (s,f)
     if ask.measure=='ms': (s,f),notes['latency_budget'] = meet(build, ask.prices, lambda w: ask.prices.total(w[0]), job.teacher, ask.target, ask.ratio, ask.batch)
     else: _,(s,f) = build(ask.target)

@@ -13,7 +13,7 @@ from torch import nn
 from .blocks import DcvitError, input_shape
 from .data import data_config, few_shot
 from .export import describe, load
-from .files import read_json, write_json, write_whole
+from .files import read_json, within, write_json, write_whole
 from .measure import agreement, latency, logits
 from .surgery import Skip
 
@@ -132,25 +132,32 @@ def ship(folder:str|Path,   # a student's
          tolerance:float=1e-4, # largest relative difference of the logits
         )->dict:
     "Export a saved student, check each file on real images, and write what was measured into its report; raises `DcvitError` for a file that does not compute the same"
-    folder = Path(folder); student = load(folder); x = few_shot(images, data_config(student), n).tensor
     unknown = [f for f in formats if f not in ('onnx','program','timm')]
     if unknown: raise DcvitError(f"no format {unknown[0]!r}; there are onnx, program and timm")
+    folder = Path(folder); student = load(folder); report = read_json(folder/'report.json')
+    if not isinstance(report, dict) or not isinstance(report.get('exports', {}), dict): raise DcvitError(f'{folder}/report.json is not a report')
+    x = few_shot(images, data_config(student), n).tensor
+    with tempfile.TemporaryDirectory() as d:
+        res = _write_checked(student, Path(d), x, formats, int8, opset, tolerance)
+        for p in Path(d).rglob('*'):
+            if p.is_file(): write_whole(within(folder, p.relative_to(d)), p.read_bytes())
+    write_json(folder/'report.json', dict(report, exports={**report.get('exports', {}), **res}))
+    return res
+
+def _write_checked(student, d, x, formats, int8, opset, tolerance):
     ref,res = logits(student, x, 64), {}
     if 'program' in formats:
-        to_program(student, folder/'model.pt2')
-        res['program'] = check_parity('the exported program', parity(ref, _all(torch.export.load(str(folder/'model.pt2')).module(), x)), tolerance)
+        to_program(student, d/'model.pt2')
+        res['program'] = check_parity('the exported program', parity(ref, _all(torch.export.load(str(d/'model.pt2')).module(), x)), tolerance)
     if 'onnx' in formats or int8:
-        to_onnx(student, folder/'model.onnx', opset)
-        f = OnnxModel(folder/'model.onnx')
+        to_onnx(student, d/'model.onnx', opset)
+        f = OnnxModel(d/'model.onnx')
         res['onnx'] = dict(check_parity('the ONNX file', parity(ref, _all(f, x)), tolerance), opset=opset)
     if int8:
-        quantise(folder/'model.onnx', folder/'model.int8.onnx')
-        q = OnnxModel(folder/'model.int8.onnx'); b = min(64, len(x))
+        quantise(d/'model.onnx', d/'model.int8.onnx')
+        q = OnnxModel(d/'model.int8.onnx'); b = min(64, len(x))
         res['int8'] = dict(parity(ref, _all(q, x)), latency=latency(dict(float32=f, int8=q), input_shape(student), b, seconds=2)['int8'], batch=b)
-    if 'timm' in formats: res['timm'] = to_timm(student, folder/'timm')
-    report = read_json(folder/'report.json')
-    if not isinstance(report, dict) or not isinstance(report.get('exports', {}), dict): raise DcvitError(f'{folder}/report.json is not a report')
-    write_json(folder/'report.json', dict(report, exports={**report.get('exports', {}), **res}))
+    if 'timm' in formats: res['timm'] = to_timm(student, d/'timm')
     return res
 
 # %% ../nbs/11d_deploy.ipynb #b45f4f35

@@ -12,7 +12,7 @@ from safetensors.torch import save as st_save
 from .blocks import DcvitError
 
 # %% auto #0
-__all__ = ['write_whole', 'write_json', 'read_json', 'write_tensors', 'read_tensors', 'RunFolder']
+__all__ = ['write_whole', 'write_json', 'read_json', 'write_tensors', 'read_tensors', 'within', 'RunFolder']
 
 # %% ../nbs/03b_files.ipynb #84f7ebbf
 def write_whole(path:str|Path,
@@ -60,6 +60,14 @@ def read_tensors(path:str|Path)->tuple:
     except (SafetensorError, OSError, ValueError) as e: raise DcvitError(f'{path} is not a safetensors file: {e}') from None
 
 # %% ../nbs/03b_files.ipynb #e6420518
+def within(folder:str|Path,
+           name:str, # relative path
+          )->Path:
+    "`folder/name`; raises `DcvitError` if a link leads it out of the folder"
+    p = Path(folder)/name
+    if not p.parent.resolve().is_relative_to(Path(folder).resolve()): raise DcvitError(f'{p.parent} is a link that leads out of {folder}')
+    return p
+
 def _diff(a, b, at=''):
     "Paths at which two nested dicts differ"
     if isinstance(a, dict) and isinstance(b, dict):
@@ -84,7 +92,7 @@ class RunFolder:
     def _lock(self):
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._held = open(self.path/'.lock', 'w')
+            self._held = os.fdopen(os.open(self.path/'.lock', os.O_RDWR|os.O_CREAT|getattr(os, 'O_NOFOLLOW', 0), 0o644), 'r+')
         except OSError as e: raise DcvitError(f'cannot use {self.path} as run folder: {e.strerror}') from None
         try:
             import fcntl
@@ -96,7 +104,7 @@ class RunFolder:
             name:str, # such as `trials/block_03`
            )->tuple|None:
         "`(tensors, meta)` of a finished piece, or None"
-        p = None if self.path is None else self.path/f'{name}.safetensors'
+        p = None if self.path is None else within(self.path, f'{name}.safetensors')
         return read_tensors(p) if p and p.exists() else None
 
     def put(self, name:str,
@@ -104,11 +112,11 @@ class RunFolder:
             meta:dict=None,
            ):
         "Keep a finished piece"
-        if self.path is not None: write_tensors(self.path/f'{name}.safetensors', tensors, meta)
+        if self.path is not None: write_tensors(within(self.path, f'{name}.safetensors'), tensors, meta)
 
     def forget(self, name:str):
         "Remove a piece that is not needed any more"
-        if self.path is not None: (self.path/f'{name}.safetensors').unlink(missing_ok=True)
+        if self.path is not None: within(self.path, f'{name}.safetensors').unlink(missing_ok=True)
 
     def close(self):
         "Give the folder free for other processes"

@@ -104,7 +104,7 @@ def test_any_weights(at, byte, cut, saved, tmp_path):
     (d/'model.safetensors').write_bytes(w); works_or_says(lambda: dcvit.load(d))
 
 @given(text=st.one_of(st.text(max_size=40), st.recursive(st.one_of(st.none(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5)), lambda c: st.one_of(st.lists(c, max_size=3), st.dictionaries(st.text(max_size=8), c, max_size=3)), max_leaves=8).map(json.dumps)))
-@many
+@settings(many, max_examples=25)
 def test_any_run_folder(text, saved, teacher, digits, tmp_path):
     "A configuration that is damaged, or of another version, is refused"
     d = tmp_path/'run'; shutil.rmtree(d, ignore_errors=True); shutil.copytree(saved/'run', d); (d/'config.json').write_text(text, encoding='utf-8', errors='surrogatepass')

@@ -40,7 +40,9 @@ def shows(cell):
     if cell.source.rstrip().endswith(';') and 'plt' not in src and 'ax' not in src and 'fig' not in src: return False
     try: last = ast.parse(src).body[-1:]
     except SyntaxError: return False
-    return bool(last) and ('plt.' in src or 'print(' in src or '.figure(' in src or 'ax.' in src or 'draw(' in src)
+    if not last: return False
+    value = isinstance(last[0], ast.Expr) and (not isinstance(last[0].value, ast.Call) or 'DataFrame' in ast.unparse(last[0]))
+    return value or any(w in src for w in ('plt.','print(','.figure(','ax.','draw('))
 
 def check():
     "Every cell that shows something has an output, and none is an error"

@@ -20,7 +20,7 @@ teachers = dict( # 12 to 25 M MACs; every stage of the Swin and the ConvNeXt cos
               args=dict(img_size=32, patch_size=2, window_size=4, embed_dim=32, depths=[2,4,2], num_heads=[2,4,8], drop_path_rate=.05, num_classes=10)),
     convnext=dict(architecture='convnext_atto', epochs=18, lr=3e-3,
                   args=dict(patch_size=2, depths=[3,3,3,1], dims=[64,128,192,192], conv_mlp=False, drop_path_rate=.05, num_classes=10)),
-    resnet=dict(architecture='resnet18', epochs=30, lr=3e-3,
+    resnet=dict(architecture='resnet18', epochs=15, lr=3e-3,
                 args=dict(layers=[2,3,3,2], channels=[40,80,128,128], num_classes=10)))
 stats = dict(mean=(.4914,.4822,.4465), std=(.247,.2435,.2616))
 
