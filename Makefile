@@ -18,9 +18,7 @@ demo: setup            ## compress the built-in demo model
 
 test: setup            ## every notebook, then pytest
 	cd $(CURDIR) && $(ONE) PATH="$(abspath $(BIN)):$$PATH" $(BIN)/nbdev_test --n_workers 2
-	export $(ONE) PATH="$(abspath $(BIN)):$$PATH"; \
-	$(BIN)/python -m pytest -q tests/test_families.py & one=$$!; \
-	$(BIN)/python -m pytest -q tests --ignore tests/test_families.py; two=$$?; wait $$one && exit $$two
+	$(ONE) PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
 notebooks: setup       ## run all notebooks in place, so that their outputs are in the docs
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tools/nb.py execute

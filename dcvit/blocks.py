@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.nn.attention import sdpa_kernel, SDPBackend
 from torch.utils.flop_counter import FlopCounterMode
-from timm.layers import GluMlp, GatedMlp
 
 # %% auto #0
 __all__ = ['specs', 'DcvitError', 'Cost', 'Layers', 'Part', 'Spec', 'kind', 'register', 'Block', 'Network', 'named_blocks',
@@ -279,6 +278,7 @@ def _block(i, path, block, counts, calls, shapes):
     same = shapes[path][0]==shapes[path][1]
     mine = [c for c in calls if c.path.startswith(path+'.') and c.path[len(path)+1:].split('.')[0] not in ('downsample','shortcut','skip')]
     inner = spec.inner or next((n for n in spec.mlp if n.startswith(('mlp','ffn'))), '')
+    from timm.layers import GluMlp, GatedMlp # timm takes seconds to import
     layers = find_layers([c for c in mine if not inner or c.path.startswith(f'{path}.{inner}.')], path, spec.out, any(isinstance(m, (GluMlp,GatedMlp)) for m in block.modules()))
     hidden = _channels(block.get_submodule(layers.out))[0]//layers.width if layers else 1
     dim = _channel_dim(shapes[path][1], block.get_submodule(layers.out) if layers else None)

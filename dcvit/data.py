@@ -11,7 +11,6 @@ import hashlib, random, warnings
 import numpy as np, torch
 from PIL import Image, ImageOps
 from torch import nn
-from timm.data import create_transform, resolve_data_config
 from .blocks import DcvitError, input_shape
 
 # %% auto #0
@@ -23,6 +22,7 @@ def data_config(model:nn.Module,    # a timm model
                 overrides:dict=None, # `mean`, `std`, `interpolation`, `crop_pct` to use instead of the model's own
                )->dict:
     "Input size, mean, std, interpolation and crop of `model`, from its own timm config and its modules"
+    from timm.data import resolve_data_config # timm takes seconds to import
     cfg = resolve_data_config({}, model=model)
     c = input_shape(model)[0]
     fit = lambda v: tuple(v) if len(v)==c else (sum(v)/len(v),)*c
@@ -116,6 +116,7 @@ class FewShot:
 
 def eval_transform(cfg:dict):
     "timm's evaluation transform without normalisation: image to uint8 tensor"
+    from timm.data import create_transform
     return create_transform(cfg['input_size'], interpolation=cfg['interpolation'], crop_pct=cfg['crop_pct'], normalize=False)
 
 def _cap(im, size):
@@ -194,6 +195,7 @@ class _MakeView(torch.utils.data.Dataset):
     "View number `v` of all images, as a function of `(seed, v)`"
     def __init__(self, few, augment, jitter, seed, first, count):
         self.few,self.seed,self.first,self.count = few,seed,first,count
+        from timm.data import create_transform
         cfg = few.cfg
         three = lambda v: tuple(v)*3 if len(v)==1 else tuple(v)
         self.tf = create_transform(cfg['input_size'], is_training=True, auto_augment=augment, color_jitter=jitter,

@@ -6,8 +6,7 @@
 from __future__ import annotations
 import difflib, json, math
 from pathlib import Path
-import timm, torch
-from timm.models.vision_transformer import VisionTransformer
+import torch
 from torch import nn
 from safetensors import safe_open, SafetensorError
 from .blocks import read, input_shape, DcvitError
@@ -38,11 +37,13 @@ def _guesses(m):
     if 'args' in cfg: yield name, cfg['args'] # built by `load_teacher`
     base = dict(num_classes=m.num_classes, **(dict(in_chans=c) if c!=3 else {}))
     if cfg.get('architecture'): yield name, base; yield name, dict(base, img_size=[h,w]); yield name, dict(base, img_size=[h,w], global_pool=m.global_pool)
+    from timm.models.vision_transformer import VisionTransformer # timm takes seconds to import
     if type(m) is VisionTransformer and all(hasattr(b, 'attn') and hasattr(b, 'mlp') for b in m.blocks): yield name, dict(base, **_vit_args(m))
 
 def build(arch:dict, # `architecture` (a timm name) and `args`
          )->nn.Module:
     "A timm model with random weights, in eval mode; raises `DcvitError` for names and arguments that are not plain"
+    import timm
     name,args = arch.get('architecture'), arch.get('args', {})
     if not isinstance(name, str) or not timm.is_model(name): raise DcvitError(f'{name!r} is not a timm model{_hint(name)}')
     if not isinstance(args, dict): raise DcvitError(f'args must be a dict, got {args!r}')
@@ -53,6 +54,7 @@ def build(arch:dict, # `architecture` (a timm name) and `args`
     except Exception as e: raise DcvitError(f"timm cannot build {name} with {args}: {' '.join(str(e).split())[:200]}") from None # its classes check little, and raise many kinds
 
 def _hint(name):
+    import timm
     near = difflib.get_close_matches(str(name), timm.list_models(), n=3)
     return f"; did you mean {', '.join(near)}?" if near else ''
 
@@ -129,6 +131,7 @@ def load_teacher(spec:str,            # timm name, JSON file that describes a mo
     return configure(model, cfg | (config or {}))
 
 def _download(name, args):
+    import timm
     try: return timm.create_model(name, pretrained=True, **args).eval()
     except Exception as e: # hub clients raise many kinds
         raise DcvitError(f'the weights of {name} could not be had ({type(e).__name__}); give a local file with checkpoint=FILE.safetensors (--checkpoint on the command line)') from None

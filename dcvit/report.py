@@ -5,8 +5,9 @@
 # %% ../nbs/09b_report.ipynb #4522ee96
 from __future__ import annotations
 import sys, time
+from importlib.metadata import version
 from pathlib import Path
-import timm, torch
+import torch
 from .blocks import Network, input_shape
 from .structure import Structure, draw
 from .measure import logits, metric_loss, agreement, top1, latency
@@ -61,7 +62,7 @@ def latencies(teacher, student, batches:tuple=(1,64), seconds:float=3)->dict:
 
 def environment(device)->dict:
     "What the numbers were taken on"
-    return dict(torch=torch.__version__, timm=timm.__version__, device=str(device), threads=torch.get_num_threads(), gpu=torch.cuda.get_device_name(device) if torch.device(device).type=='cuda' else None)
+    return dict(torch=torch.__version__, timm=version('timm'), device=str(device), threads=torch.get_num_threads(), gpu=torch.cuda.get_device_name(device) if torch.device(device).type=='cuda' else None)
 
 # %% ../nbs/09b_report.ipynb #ca38f4d6
 def report_figure(report:dict, net:Network, structure:Structure):

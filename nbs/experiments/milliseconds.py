@@ -17,16 +17,18 @@ def ratio(m, student, batch, seconds): return latency(dict(teacher=m, student=st
 
 @call_parse
 def main(teacher:str, data:Param('folder with train/ and test/', str, opt=False, nargs='?')=None,
-         tables:str='', out:str='nbs/results/ms', n:int=500, seeds:str='0,1,2', keep:float=.7, batches:str='64,1', seconds:float=4):
+         tables:str='', out:str='nbs/results/ms', n:int=500,
+         seeds:str='0,1,2', # of the latency budgets; '' leaves them out
+         keep:float=.7, batches:str='64,1', seconds:float=4):
     "Write OUT_rows.csv (latency of structures in the tables) and OUT_budget.csv (latency budgets against MACs budgets)"
     m,cfg,source,x,y = load(teacher, data); net = read(m); rows = []
     for f in filter(None, tables.split(',')):
         for _,r in pd.read_csv(f).query('seed==0 and n==@n').iterrows():
-            l = ratio(m, prune(m, structure(r.blocks), net=net), 64, 2.)
+            l = ratio(m, prune(m, structure(r.blocks), net=net), 64, 1.)
             rows.append(dict(recipe=r.recipe, space=r.space, keep=r.keep, ratio=l['ratio'], ratio_low=l['ratio_low'], ratio_high=l['ratio_high'], top1=r.top1)); print(rows[-1], flush=True)
-    pd.DataFrame(rows).to_csv(f'{out}_rows.csv', index=False)
+    if rows: pd.DataFrame(rows).to_csv(f'{out}_rows.csv', index=False)
     rows = []
-    for seed in map(int, seeds.split(',')):
+    for seed in map(int, filter(None, seeds.split(','))):
         few = few_shot(source, cfg, n, seed); kw = dict(recipe='closed-form', seed=seed, timing=False, progress=False)
         fam = dcvit.family(m, few.images, budgets=(.3,.95), seed=seed, progress=False) # for structures only
         for batch in map(int, batches.split(',')):
