@@ -25,13 +25,17 @@ def whole(tmp_path_factory, cli):
     assert p.returncode==0, p.stderr
     return d, time.time()-t
 
+def listen():
+    "Ctrl-C reaches the child even where this process was started in the background, which ignores it"
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 def test_killed_at_random_instants_and_resumed(whole, tmp_path, cli):
     "Killed again and again, each time going on; the student is the same, bit for bit"
     d,seconds = whole
     rng,kills = random.Random(0),0
     cmd = [command,*args,'--out',str(tmp_path/'student'),'--run_dir',str(tmp_path/'run')]
     for i in range(16):
-        p = subprocess.Popen(cmd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        p = subprocess.Popen(cmd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=listen)
         try: p.wait(rng.uniform(.35, .8)*seconds)
         except subprocess.TimeoutExpired: p.send_signal((signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[kills%3]); kills += 1
         p.wait()
@@ -49,7 +53,7 @@ def test_other_configuration_is_refused(whole, cli):
     assert p.returncode==2 and 'another configuration: ' in p.stderr and 'seed (3 before, 4 now)' in p.stderr
 
 def test_ctrl_c(tmp_path):
-    p = subprocess.Popen([command,'compress','demo','--keep-macs','.6','--set','trial_length=500,space=paper,mode=progressive','--out',str(tmp_path/'s')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = subprocess.Popen([command,'compress','demo','--keep-macs','.6','--set','trial_length=500,space=paper,mode=progressive','--out',str(tmp_path/'s')], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
     time.sleep(9); p.send_signal(signal.SIGINT)
     out,err = p.communicate(timeout=60)
     assert p.returncode==130 and 'Traceback' not in err and not (tmp_path/'s').exists()
