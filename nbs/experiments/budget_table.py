@@ -16,6 +16,7 @@ from dcvit.compress import inversion_with
 from dcvit.inversion import invert, synthetic
 from dcvit.measure import agreement, kl, logits, top1
 from dcvit.recipe import get_recipe
+from common import to_text
 
 def load(teacher, data):
     m = dcvit.load_teacher(teacher).requires_grad_(False); cfg = data_config(m)
@@ -63,6 +64,6 @@ def main(teacher:str,
                     shutil.rmtree(run)
                     s,c,fid = logits(res.model, x), res.report['student'], res.report['fidelity']['few_shot']
                     row = dict(recipe=recipe, space=space, images=kind, n=count, seed=seed, keep=q, reached=c['keep_macs'], params=c['params'], top1=top1(s,y), agreement=agreement(t_logits,s), kl=kl(t_logits,s), top1_teacher=top1(t_logits,y),
-                        agreement_before=fid['agreement_before'], seconds=round(seconds,1), blocks=' '.join(f"{b['heads']}:{b['hidden']}" for b in res.report['blocks']), device=device)
+                        agreement_before=fid['agreement_before'], seconds=round(seconds,1), blocks=to_text(res.structure), device=device)
                     done = pd.concat([done, pd.DataFrame([row])]); done.to_csv(out, index=False)
                     print({k: round(v,4) if isinstance(v,float) else v for k,v in row.items() if k in ('recipe','space','n','seed','keep','reached','top1','agreement','seconds')}, flush=True)

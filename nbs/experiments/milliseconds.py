@@ -5,14 +5,13 @@ python nbs/experiments/milliseconds.py TEACHER.json DATA --tables nbs/results/ci
 import pandas as pd
 from fastcore.script import call_parse, Param
 from budget_table import load
+from common import from_text, to_text
 import dcvit
 from dcvit.blocks import input_shape, read
 from dcvit.data import few_shot
 from dcvit.measure import latency, logits, top1
-from dcvit.structure import Left, Structure, to_json
 from dcvit.surgery import prune
 
-def structure(text): return Structure(tuple(Left(*map(int, t.split(':'))) for t in text.split()))
 def ratio(m, student, batch, seconds): return latency(dict(teacher=m, student=student), input_shape(m), batch, seconds=seconds)['student']
 
 @call_parse
@@ -24,7 +23,7 @@ def main(teacher:str, data:Param('folder with train/ and test/', str, opt=False,
     m,cfg,source,x,y = load(teacher, data); net = read(m); rows = []
     for f in filter(None, tables.split(',')):
         for _,r in pd.read_csv(f).query('seed==0 and n==@n').iterrows():
-            l = ratio(m, prune(m, structure(r.blocks), net=net), 64, 1.)
+            l = ratio(m, prune(m, from_text(r.blocks), net=net), 64, 1.)
             rows.append(dict(recipe=r.recipe, space=r.space, keep=r.keep, ratio=l['ratio'], ratio_low=l['ratio_low'], ratio_high=l['ratio_high'], top1=r.top1)); print(rows[-1], flush=True)
     if rows: pd.DataFrame(rows).to_csv(f'{out}_rows.csv', index=False)
     rows = []
@@ -40,5 +39,5 @@ def main(teacher:str, data:Param('folder with train/ and test/', str, opt=False,
                 lo,hi = (q,hi) if l['ratio']<got['ratio'] else (lo,q)
             b = dcvit.compress(m, few.images, keep_macs=best[1], **kw); best = ratio(m, b.model, batch, seconds)['ratio'],best[1],b
             rows.append(dict(batch=batch, seed=seed, asked=keep, measured=got['ratio'], predicted=a.report['latency_budget']['predicted_ms']/a.report['latency_budget']['measured_ms']*a.report['latency_budget']['ratio'], table=a.report['latency_budget']['table_ms']/a.report['latency_budget']['measured_ms']*a.report['latency_budget']['ratio'],
-                keep_macs=a.report['student']['keep_macs'], top1=top1(logits(a.model, x), y), same_latency=best[0], same_keep_macs=best[1], same_top1=top1(logits(best[2].model, x), y), blocks=' '.join(f"{b['heads']}:{b['hidden']}" for b in to_json(a.structure)))); print(rows[-1], flush=True)
+                keep_macs=a.report['student']['keep_macs'], top1=top1(logits(a.model, x), y), same_latency=best[0], same_keep_macs=best[1], same_top1=top1(logits(best[2].model, x), y), blocks=to_text(a.structure))); print(rows[-1], flush=True)
             pd.DataFrame(rows).to_csv(f'{out}_budget.csv', index=False)
