@@ -20,7 +20,7 @@ def load(*names):
 
 def cell(v): return f'{v.mean():.2f} ± {v.std():.2f}' if len(v)>1 else f'{v.mean():.2f}'
 
-def table(df, *by):
+def top1_table(df, *by):
     "Top-1 of every method at every budget, mean and standard deviation over seeds"
     t = df.groupby([*by,'method','keep'], sort=False).top1.agg(cell).unstack('keep').fillna('')
     return t[sorted(t, reverse=True)].reindex(order, level='method')
