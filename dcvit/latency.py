@@ -18,7 +18,7 @@ from .measure import latency, _sync
 # %% auto #0
 __all__ = ['timed_sizes', 'latency_prices', 'meet']
 
-# %% ../nbs/07b_latency.ipynb #d8227627
+# %% ../nbs/07b_latency.ipynb #6774564b
 def timed_sizes(part)->list:
     "Sizes at which a part is timed; times between them are interpolated"
     return sorted({max(1, part.units*j//32) for j in (1,2,4,8,16,24,32)}) if part.units else []
@@ -27,7 +27,7 @@ def _variants(block, b):
     "Every part of a block alone, at every timed size"
     for w in ('mixer','mlp'):
         for n in timed_sizes(b.part(w)):
-            alone = Left(n, 0) if w=='mixer' else Left(0 if b.mixer.optional else b.mixer.units, n)
+            alone = Left(n, 0 if b.mlp.optional else 1) if w=='mixer' else Left(0 if b.mixer.optional else b.mixer.units, n)
             yield (w,n), edited(deepcopy(block), b, alone)
 
 @torch.no_grad()
