@@ -17,7 +17,7 @@ from .measure import latency, _sync
 # %% auto #0
 __all__ = ['timed_sizes', 'latency_prices', 'meet']
 
-# %% ../nbs/07b_latency.ipynb #dbf6d7fc
+# %% ../nbs/07b_latency.ipynb #c6fec420
 def timed_sizes(part)->list:
     "Sizes at which a part is timed; times between them are interpolated"
     return sorted({max(1, part.units*j//32) for j in (1,2,4,8,16,24,32)}) if part.units else []
@@ -54,7 +54,11 @@ def _time(calls, seconds, device):
 def _probes(net):
     "Students in which one kind of part is narrowed or missing: they tell what parts cost in the company of others"
     size = lambda part,share: max(1, round(part.units*share)) if part.units and (share or not part.optional) else 0
-    def student(mixer, mlp, every=1): return Structure(tuple(Left(size(b.mixer, mixer), size(b.mlp, mlp)) if b.index%every==0 and (mixer and mlp or b.mixer.units and b.mlp.units) else Left(b.mixer.units, b.mlp.units) for b in net.blocks))
+    def left(b, mixer, mlp):
+        lone = not (b.mixer.units and b.mlp.units)
+        if lone and not (mixer and mlp): return Left(b.mixer.units, b.mlp.units) # nothing would be left
+        return Left(size(b.mixer, mixer), size(b.mlp, mlp))
+    def student(mixer, mlp, every=1): return Structure(tuple(left(b, *((mixer,mlp) if b.index%every==0 else (1,1))) for b in net.blocks))
     return [whole(net), student(1,.5), student(1,.125), student(.5,1), student(.5,.125), student(1,0,2), student(1,0,3), student(0,1,2), student(.5,0,2)]
 
 def _level(prices, students, ms):
@@ -68,7 +72,7 @@ def _level(prices, students, ms):
 def latency_prices(teacher:nn.Module, # eval mode, on the device to measure; not changed
                    net:Network,
                    batch:int=64,      # images per call
-                   seconds:float=4,   # to spend on each distinct block, at least five calls of each variant are made
+                   seconds:float=4,   # to spend on each distinct block, and twice that on whole students; at least five calls of each variant are made
                   )->Prices:
     "Milliseconds of every option on this device; parts of equal blocks are timed once, and levelled by the times of whole students"
     p = next(teacher.parameters())
@@ -84,7 +88,7 @@ def latency_prices(teacher:nn.Module, # eval mode, on the device to measure; not
         for w in ('mixer','mlp'):
             pts = sorted((n,t) for (ww,n),t in seen[key].items() if ww==w)
             if pts: ns,ts = zip(*pts); parts[b.index,w] = np.concatenate([[0.], np.interp(np.arange(1, b.part(w).units+1), ns, np.maximum.accumulate(ts))])
-    students = _probes(net)
+    students = _probes(net) # the teacher first
     calls = {i: (lambda m=prune(teacher, s, net=net): m(x)) for i,s in enumerate(students)}
     return _level(Prices(0., parts), students, [*_time(calls, 2*seconds, p.device).values()])
 

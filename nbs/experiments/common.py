@@ -12,7 +12,7 @@ grid = [.9,.75,.6,.5,.4] # fractions of the teacher's MACs that every method is 
 def to_text(structure): return ' '.join(f'{l.heads}:{l.hidden}' for l in structure.blocks)
 def from_text(text): return Structure(tuple(Left(*map(int, t.split(':'))) for t in text.split()))
 
-def load(*names):
+def results(*names):
     "Rows of results/NAME.csv with real images, with the method's name and the points of top-1 lost"
     df = pd.concat([pd.read_csv(folder/f'{n}.csv') for n in names])
     if 'images' in df: df = df[df.images.fillna('real')=='real']
@@ -34,7 +34,7 @@ def by_macs(ax, df, title=''):
 
 def by_clock(ax, name, title=''):
     "Top-1 against latency at batch 64, one line for each method"
-    df = load(f'ms_{name}_rows')
+    df = results(f'ms_{name}_rows')
     for m in order:
         s = df[(df.method==m)&df.keep.isin(grid)].sort_values('ratio')
         if len(s): ax.plot(s.ratio*100, s.top1, 'o-', color=colors[m], label=m, ms=4)

@@ -38,6 +38,7 @@ def main(teacher:str, data:Param('folder with train/ and test/', str, opt=False,
                 if best is None or abs(l['ratio']-got['ratio'])<abs(best[0]-got['ratio']): best = l['ratio'],q
                 lo,hi = (q,hi) if l['ratio']<got['ratio'] else (lo,q)
             b = dcvit.compress(m, few.images, keep_macs=best[1], **kw); best = ratio(m, b.model, batch, seconds)['ratio'],best[1],b
-            rows.append(dict(batch=batch, seed=seed, asked=keep, measured=got['ratio'], predicted=a.report['latency_budget']['predicted_ms']/a.report['latency_budget']['measured_ms']*a.report['latency_budget']['ratio'], table=a.report['latency_budget']['table_ms']/a.report['latency_budget']['measured_ms']*a.report['latency_budget']['ratio'],
+            met = a.report['latency_budget']; unit = met['measured_ms']/met['ratio'] # the teacher's ms
+            rows.append(dict(batch=batch, seed=seed, asked=keep, measured=got['ratio'], predicted=met['predicted_ms']/unit, table=met['table_ms']/unit,
                 keep_macs=a.report['student']['keep_macs'], top1=top1(logits(a.model, x), y), same_latency=best[0], same_keep_macs=best[1], same_top1=top1(logits(best[2].model, x), y), blocks=to_text(a.structure))); print(rows[-1], flush=True)
             pd.DataFrame(rows).to_csv(f'{out}_budget.csv', index=False)
