@@ -26,7 +26,7 @@ def main(teacher:str, data:Param('folder with train/ and test/', str, opt=False,
             l = ratio(m, prune(m, from_text(r.blocks), net=net), 64, 1.)
             rows.append(dict(recipe=r.recipe, space=r.space, keep=r.keep, ratio=l['ratio'], ratio_low=l['ratio_low'], ratio_high=l['ratio_high'], top1=r.top1)); print(rows[-1], flush=True)
     if rows: pd.DataFrame(rows).to_csv(f'{out}_rows.csv', index=False)
-    rows = []
+    rows,students = [],[]
     for seed in map(int, filter(None, seeds.split(','))):
         few = few_shot(source, cfg, n, seed); kw = dict(recipe='closed-form', seed=seed, timing=False, progress=False)
         fam = dcvit.family(m, few.images, budgets=(.3,.95), seed=seed, progress=False) # for structures only
@@ -41,4 +41,6 @@ def main(teacher:str, data:Param('folder with train/ and test/', str, opt=False,
             met = a.report['latency_budget']; unit = met['measured_ms']/met['ratio'] # the teacher's ms
             rows.append(dict(batch=batch, seed=seed, asked=keep, measured=got['ratio'], predicted=met['predicted_ms']/unit, table=met['table_ms']/unit,
                 keep_macs=a.report['student']['keep_macs'], top1=top1(logits(a.model, x), y), same_latency=best[0], same_keep_macs=best[1], same_top1=top1(logits(best[2].model, x), y), blocks=to_text(a.structure))); print(rows[-1], flush=True)
-            pd.DataFrame(rows).to_csv(f'{out}_budget.csv', index=False)
+            pd.DataFrame(rows).to_csv(f'{out}_budget.csv', index=False); students.append(a.model)
+    for r,s in zip(rows, students): r['again'] = ratio(m, s, r['batch'], seconds)['ratio'] # minutes later: how far timings of one student differ
+    if rows: pd.DataFrame(rows).to_csv(f'{out}_budget.csv', index=False)
