@@ -76,22 +76,33 @@ class Family:
         rep = dict(teacher=costs(self.net.total, self.net), student=costs(c, self.net), space='search', asked=kw, fidelity={}, latency={}, seed=self.report['seed'], environment=environment('cpu'))
         return Result(self.student(s, polish), s, rep, self.net, self.arch, self.cfg)
 
-# %% ../nbs/11b_family.ipynb #34b30d9e
-def _images(few, most):
-    i = spread(len(few), most)
-    return FewShot(few.pixels[i], [few.images[j] for j in i.tolist()] if few.images else [], few.cfg)
+# %% ../nbs/11b_family.ipynb #ef0b3d64
+def _take(few, i): return FewShot(few.pixels[i], [few.images[j] for j in i.tolist()] if few.images else [], few.cfg)
 
-def _anchors(fam, lo, hi, x, n=9, progress=True):
-    "Which power serves best at some budgets, and what the student agrees there"
+def _halves(teacher, net, few, device, most=256):
+    "Statistics of each half of the images, and images of the other half with the teacher's logits"
+    i = torch.arange(len(few)); a,b = _take(few, i[::2]),_take(few, i[1::2])
+    for u,v in ((a,b),(b,a)):
+        x = torch.cat([*Batches(v, spread(len(v), most//2), device=device)])
+        yield statistics(teacher, net, *split(u, device)), x, logits(teacher, x)
+
+def _predict(fam, s, halves):
+    "What a student does on images that it was not solved on: each half's student on the other half"
+    t,p = (torch.cat(v) for v in zip(*((t, logits(assemble(fam.teacher, fam.net, s, st), x)) for st,x,t in halves)))
+    classes = getattr(fam.teacher, 'num_classes', 1)
+    return dict(kl=metric_loss(t, p, classes), agreement=agreement(t, p) if classes else float('nan'))
+
+def _anchors(fam, lo, hi, x, halves, n=9, progress=True):
+    "Which power serves best at some budgets, and how faithful the student there is on images that it was not solved on"
     t,res,classes = logits(fam.teacher, x),{},getattr(fam.teacher, 'num_classes', 1)
     for q in tqdm(np.linspace(lo, hi, n).tolist(), desc='anchors', disable=not progress):
         b = budget(fam.net, keep_macs=q)
         tried = []
         for p in (1.,.6,.35):
-            s = logits(fam.student(best(fam.net, fam.losses, prices(fam.net, b), b.target, p), polish=False), x)
-            tried.append((metric_loss(t, s, classes), p, agreement(t, s) if classes else float('nan')))
-        loss,p,agree = min(tried)
-        res[round(q, 4)] = dict(power=p, kl=loss, agreement=agree)
+            s = best(fam.net, fam.losses, prices(fam.net, b), b.target, p)
+            tried.append((metric_loss(t, logits(fam.student(s, polish=False), x), classes), p, s))
+        _,p,s = min(tried, key=lambda v: v[:2])
+        res[round(q, 4)] = dict(power=p, **_predict(fam, s, halves))
     return res
 
 def family(model:nn.Module,     # the teacher, a timm model; not changed
@@ -113,8 +124,9 @@ def family(model:nn.Module,     # the teacher, a timm model; not changed
     stats = statistics(teacher, net, *split(few, device)); clock('statistics')
     x = torch.cat([*Batches(few, spread(len(few), 64), device=device)])
     losses = loss_table(net, stats, probe(teacher, net, stats, x, progress)); clock('loss table')
-    fam = Family(teacher, net, stats, losses, _images(few, calibration) if calibration else None, {}, arch, cfg, dict(seed=seed, images=len(few), fingerprint=few.fingerprint, budgets=[lo,hi]))
-    fam.anchors = _anchors(fam, lo, hi, x, progress=progress); clock('anchors')
+    fam = Family(teacher, net, stats, losses, _take(few, spread(len(few), calibration)) if calibration else None, {}, arch, cfg, dict(seed=seed, images=len(few), fingerprint=few.fingerprint, budgets=[lo,hi]))
+    halves = [*_halves(teacher, net, few, device)] if len(few)>1 else [(stats, x, logits(teacher, x))]; clock('halves')
+    fam.anchors = _anchors(fam, lo, hi, x, halves, progress=progress); clock('anchors')
     fam.report['seconds'] = clock.seconds
     return fam
 
