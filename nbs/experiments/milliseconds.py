@@ -18,6 +18,7 @@ def ratio(m, student, batch, seconds): return latency(dict(teacher=m, student=st
 def main(teacher:str, data:Param('folder with train/ and test/', str, opt=False, nargs='?')=None,
          tables:str='', out:str='nbs/results/ms', n:int=500,
          seeds:str='0,1,2', # of the latency budgets; '' leaves them out
+         again:bool=False,  # time the structures of OUT_budget.csv once more: how far timings of one student differ
          keep:float=.7, batches:str='64,1', seconds:float=4):
     "Write OUT_rows.csv (latency of structures in the tables) and OUT_budget.csv (latency budgets against MACs budgets)"
     m,cfg,source,x,y = load(teacher, data); net = read(m); rows = []
@@ -26,7 +27,7 @@ def main(teacher:str, data:Param('folder with train/ and test/', str, opt=False,
             l = ratio(m, prune(m, from_text(r.blocks), net=net), 64, 1.)
             rows.append(dict(recipe=r.recipe, space=r.space, keep=r.keep, ratio=l['ratio'], ratio_low=l['ratio_low'], ratio_high=l['ratio_high'], top1=r.top1)); print(rows[-1], flush=True)
     if rows: pd.DataFrame(rows).to_csv(f'{out}_rows.csv', index=False)
-    rows,students = [],[]
+    rows = []
     for seed in map(int, filter(None, seeds.split(','))):
         few = few_shot(source, cfg, n, seed); kw = dict(recipe='closed-form', seed=seed, timing=False, progress=False)
         fam = dcvit.family(m, few.images, budgets=(.3,.95), seed=seed, progress=False) # for structures only
@@ -41,6 +42,8 @@ def main(teacher:str, data:Param('folder with train/ and test/', str, opt=False,
             met = a.report['latency_budget']; unit = met['measured_ms']/met['ratio'] # the teacher's ms
             rows.append(dict(batch=batch, seed=seed, asked=keep, measured=got['ratio'], predicted=met['predicted_ms']/unit, table=met['table_ms']/unit,
                 keep_macs=a.report['student']['keep_macs'], top1=top1(logits(a.model, x), y), same_latency=best[0], same_keep_macs=best[1], same_top1=top1(logits(best[2].model, x), y), blocks=to_text(a.structure))); print(rows[-1], flush=True)
-            pd.DataFrame(rows).to_csv(f'{out}_budget.csv', index=False); students.append(a.model)
-    for r,s in zip(rows, students): r['again'] = ratio(m, s, r['batch'], seconds)['ratio'] # minutes later: how far timings of one student differ
-    if rows: pd.DataFrame(rows).to_csv(f'{out}_budget.csv', index=False)
+            pd.DataFrame(rows).to_csv(f'{out}_budget.csv', index=False)
+    if again:
+        df = pd.read_csv(f'{out}_budget.csv')
+        df['again'] = [ratio(m, prune(m, from_text(b), net=net), n, seconds)['ratio'] for b,n in zip(df.blocks, df.batch)]
+        df.to_csv(f'{out}_budget.csv', index=False); print(df[['batch','seed','measured','again']])
