@@ -26,7 +26,7 @@ from .export import rebuild
 # %% auto #0
 __all__ = ['FORMAT', 'Family', 'family', 'curve', 'save_family', 'load_family', 'show_at', 'explore']
 
-# %% ../nbs/11b_family.ipynb #4cc661e3
+# %% ../nbs/11b_family.ipynb #11597ac4
 @dataclass
 class Family:
     "Students of one teacher at every budget in a range"
@@ -35,7 +35,7 @@ class Family:
     stats:dict        # from `statistics`
     losses:dict       # from `loss_table`
     few:FewShot       # images for the last refit; None: there are none
-    anchors:dict      # fraction of MACs -> `power` that served best there, and the `kl` and `agreement` measured
+    anchors:dict      # fraction of MACs -> `power` that served best there, and the `kl` and `agreement` predicted
     arch:dict; cfg:dict; report:dict
     _ms:dict=field(default_factory=dict) # batch size -> prices in ms on this device
 
@@ -76,33 +76,28 @@ class Family:
         rep = dict(teacher=costs(self.net.total, self.net), student=costs(c, self.net), space='search', asked=kw, fidelity={}, latency={}, seed=self.report['seed'], environment=environment('cpu'))
         return Result(self.student(s, polish), s, rep, self.net, self.arch, self.cfg)
 
-# %% ../nbs/11b_family.ipynb #ef0b3d64
+# %% ../nbs/11b_family.ipynb #16fec0ff
 def _take(few, i): return FewShot(few.pixels[i], [few.images[j] for j in i.tolist()] if few.images else [], few.cfg)
 
-def _halves(teacher, net, few, device, most=256):
-    "Statistics of each half of the images, and images of the other half with the teacher's logits"
-    i = torch.arange(len(few)); a,b = _take(few, i[::2]),_take(few, i[1::2])
-    for u,v in ((a,b),(b,a)):
-        x = torch.cat([*Batches(v, spread(len(v), most//2), device=device)])
-        yield statistics(teacher, net, *split(u, device)), x, logits(teacher, x)
+def _predict(fam, structures, few, device, most=256):
+    "What students do on images that they were not solved on: each is solved on one half of the images and compared on up to `most/2` of the other, both ways"
+    i,outs,classes = torch.arange(len(few)),[],getattr(fam.teacher, 'num_classes', 1)
+    for a,b in ((i[::2],i[1::2]),(i[1::2],i[::2])) if len(i)>1 else ((i,i),):
+        stats = statistics(fam.teacher, fam.net, *split(_take(few, a), device)) # of one half at a time: they are large
+        x = torch.cat([*Batches(few, b[spread(len(b), most//2)], device=device)])
+        outs.append([logits(fam.teacher, x), *(logits(assemble(fam.teacher, fam.net, s, stats), x) for s in structures)])
+    t,*students = map(torch.cat, zip(*outs))
+    return [dict(kl=metric_loss(t, p, classes), agreement=agreement(t, p) if classes else float('nan')) for p in students]
 
-def _predict(fam, s, halves):
-    "What a student does on images that it was not solved on: each half's student on the other half"
-    t,p = (torch.cat(v) for v in zip(*((t, logits(assemble(fam.teacher, fam.net, s, st), x)) for st,x,t in halves)))
-    classes = getattr(fam.teacher, 'num_classes', 1)
-    return dict(kl=metric_loss(t, p, classes), agreement=agreement(t, p) if classes else float('nan'))
-
-def _anchors(fam, lo, hi, x, halves, n=9, progress=True):
-    "Which power serves best at some budgets, and how faithful the student there is on images that it was not solved on"
+def _anchors(fam, lo, hi, x, n=9, progress=True):
+    "Which power serves best at some budgets: `{fraction of the MACs: (power, structure)}`"
     t,res,classes = logits(fam.teacher, x),{},getattr(fam.teacher, 'num_classes', 1)
     for q in tqdm(np.linspace(lo, hi, n).tolist(), desc='anchors', disable=not progress):
-        b = budget(fam.net, keep_macs=q)
-        tried = []
+        b,tried = budget(fam.net, keep_macs=q),[]
         for p in (1.,.6,.35):
             s = best(fam.net, fam.losses, prices(fam.net, b), b.target, p)
             tried.append((metric_loss(t, logits(fam.student(s, polish=False), x), classes), p, s))
-        _,p,s = min(tried, key=lambda v: v[:2])
-        res[round(q, 4)] = dict(power=p, **_predict(fam, s, halves))
+        res[round(q, 4)] = min(tried, key=lambda v: v[:2])[1:]
     return res
 
 def family(model:nn.Module,     # the teacher, a timm model; not changed
@@ -125,8 +120,9 @@ def family(model:nn.Module,     # the teacher, a timm model; not changed
     x = torch.cat([*Batches(few, spread(len(few), 64), device=device)])
     losses = loss_table(net, stats, probe(teacher, net, stats, x, progress)); clock('loss table')
     fam = Family(teacher, net, stats, losses, _take(few, spread(len(few), calibration)) if calibration else None, {}, arch, cfg, dict(seed=seed, images=len(few), fingerprint=few.fingerprint, budgets=[lo,hi]))
-    halves = [*_halves(teacher, net, few, device)] if len(few)>1 else [(stats, x, logits(teacher, x))]; clock('halves')
-    fam.anchors = _anchors(fam, lo, hi, x, halves, progress=progress); clock('anchors')
+    found = _anchors(fam, lo, hi, x, progress=progress); clock('anchors')
+    predicted = _predict(fam, [s for _,s in found.values()], few, device); clock('predictions')
+    fam.anchors = {q: dict(power=p, **v) for (q,(p,_)),v in zip(found.items(), predicted)}
     fam.report['seconds'] = clock.seconds
     return fam
 

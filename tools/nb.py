@@ -33,6 +33,8 @@ def execute(*names):
 
 # check
 
+tables = {'agg', 'astype', 'format', 'head', 'pivot', 'reindex', 'rename_axis', 'round', 'set_index', 'sort_index', 'unstack'} # methods whose result is a table to look at
+
 def shows(cell):
     "Whether a code cell ends in something that is displayed"
     import ast
@@ -41,7 +43,8 @@ def shows(cell):
     try: last = ast.parse(src).body[-1:]
     except SyntaxError: return False
     if not last: return False
-    value = isinstance(last[0], ast.Expr) and (not isinstance(last[0].value, ast.Call) or 'DataFrame' in ast.unparse(last[0]))
+    v = last[0].value if isinstance(last[0], ast.Expr) else None
+    value = v is not None and (not isinstance(v, ast.Call) or 'DataFrame' in ast.unparse(v) or getattr(v.func, 'attr', None) in tables)
     return value or any(w in src for w in ('plt.','print(','.figure(','ax.','draw('))
 
 def check():

@@ -13,13 +13,14 @@ import dcvit
 from dcvit.blocks import read
 from dcvit.data import data_config, demo_data, few_shot, image_files, labelled, normalise, Views
 from dcvit.inversion import invert
-from dcvit.measure import agreement, kl, logits, top1
+from dcvit.measure import kl, logits
 from dcvit.progressive import progressive
 from dcvit.recipe import Recipe
 from dcvit.recovery import Targets
 from dcvit.structure import budget, candidates, compressed, plan
 from dcvit.trial import choose_neurons, trial
 from dcvit.surgery import edit_block
+from common import scores
 
 def trials(m, net, targets, few, S, x, y, r, r_d, seed):
     "Every block alone: what each score says, and the accuracy that followed"
@@ -30,7 +31,7 @@ def trials(m, net, targets, few, S, x, y, r, r_d, seed):
         t = trial(m, net, i, left, targets, S, r, keep, seed, progress=False)
         s = deepcopy(m); edit_block(s, net.blocks[i], left, keep[i,'mlp']); s.load_state_dict(t.weights, strict=False)
         a = logits(s, x)
-        rows.append(dict(block=i, seed=seed, r_d=r_d, on_metric_set=t.score, before=t.before, on_few_shot=kl(t_few, logits(s, few.tensor)), mimic_loss=t.losses[-1].item(), top1=top1(a,y), agreement=agreement(t_test,a), kl=kl(t_test,a)))
+        rows.append(dict(block=i, seed=seed, r_d=r_d, on_metric_set=t.score, before=t.before, on_few_shot=kl(t_few, logits(s, few.tensor)), mimic_loss=t.losses[-1].item(), **scores(t_test, a, y)))
         print(rows[-1], flush=True)
     return rows
 
@@ -44,7 +45,7 @@ def variants(m, net, targets, x, y, r, r_d, order, seed):
         first = trial(m, net, order[0], lefts[order[0]], targets, x[:8], v, keep, seed, progress=False)
         s,_ = progressive(m, net, order, lefts, first.weights, targets, v, keep, seed, progress=False)
         seconds,a = time.time()-t0,logits(s, x)
-        rows.append(dict(variant=name, seed=seed, k=len(order), r_d=r_d, top1=top1(a,y), agreement=agreement(t_test,a), kl=kl(t_test,a), seconds=seconds))
+        rows.append(dict(variant=name, seed=seed, k=len(order), r_d=r_d, **scores(t_test, a, y), seconds=seconds))
         print(rows[-1], flush=True)
     return rows
 

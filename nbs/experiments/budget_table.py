@@ -14,9 +14,9 @@ import dcvit
 from dcvit.data import data_config, demo_data, few_shot, image_files, labelled, normalise
 from dcvit.compress import inversion_with
 from dcvit.inversion import invert, synthetic
-from dcvit.measure import agreement, kl, logits, top1
+from dcvit.measure import logits, top1
 from dcvit.recipe import get_recipe
-from common import to_text
+from common import finished, scores, to_text
 
 def load(teacher, data):
     m = dcvit.load_teacher(teacher).requires_grad_(False); cfg = data_config(m)
@@ -41,7 +41,7 @@ def main(teacher:str,
          lr:float=1e-3, iters:int=200, device:str='cpu'):
     "Run every combination and append a row for each"
     m,cfg,source,x,y = load(teacher, data); t_logits = logits(m, x)
-    done = pd.read_csv(out) if Path(out).exists() else pd.DataFrame()
+    done = finished(out)
     for seed in nums(seeds, int):
         S = None
         for count in nums(n, int):
@@ -63,7 +63,7 @@ def main(teacher:str,
                     if space=='blocks': shutil.copytree(run/'trials', shared_trials, dirs_exist_ok=True)
                     shutil.rmtree(run)
                     s,c,fid = logits(res.model, x), res.report['student'], res.report['fidelity']['few_shot']
-                    row = dict(recipe=recipe, space=space, images=kind, n=count, seed=seed, keep=q, reached=c['keep_macs'], params=c['params'], top1=top1(s,y), agreement=agreement(t_logits,s), kl=kl(t_logits,s), top1_teacher=top1(t_logits,y),
+                    row = dict(recipe=recipe, space=space, images=kind, n=count, seed=seed, keep=q, reached=c['keep_macs'], params=c['params'], **scores(t_logits, s, y), top1_teacher=top1(t_logits,y),
                         agreement_before=fid['agreement_before'], seconds=round(seconds,1), blocks=to_text(res.structure), device=device)
                     done = pd.concat([done, pd.DataFrame([row])]); done.to_csv(out, index=False)
                     print({k: round(v,4) if isinstance(v,float) else v for k,v in row.items() if k in ('recipe','space','n','seed','keep','reached','top1','agreement','seconds')}, flush=True)

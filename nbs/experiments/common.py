@@ -1,6 +1,7 @@
-"What the experiments write and the notebooks read: names of methods, structures as text, tables and figures of results"
+"What the experiments write and the notebooks read: names of methods, structures as text, scores, tables and figures of results"
 from pathlib import Path
 import pandas as pd
+from dcvit.measure import agreement, kl, top1
 from dcvit.structure import Left, Structure
 
 folder = Path(__file__).resolve().parent.parent/'results'
@@ -12,6 +13,12 @@ grid = [.9,.75,.6,.5,.4] # fractions of the teacher's MACs that every method is 
 def to_text(structure): return ' '.join(f'{l.heads}:{l.hidden}' for l in structure.blocks)
 def from_text(text): return Structure(tuple(Left(*map(int, t.split(':'))) for t in text.split()))
 
+def finished(out):
+    "Rows that an earlier run wrote, which are not run again"
+    return pd.read_csv(out) if Path(out).exists() else pd.DataFrame()
+
+def scores(teacher_logits, student_logits, y): return dict(top1=top1(student_logits, y), agreement=agreement(teacher_logits, student_logits), kl=kl(teacher_logits, student_logits))
+
 def results(*names):
     "Rows of results/NAME.csv with real images, with the method's name and the points of top-1 lost"
     df = pd.concat([pd.read_csv(folder/f'{n}.csv') for n in names])
@@ -20,10 +27,10 @@ def results(*names):
 
 def cell(v): return f'{v.mean():.2f} ± {v.std():.2f}' if len(v)>1 else f'{v.mean():.2f}'
 
-def top1_table(df, *by):
-    "Top-1 of every method at every budget, mean and standard deviation over seeds"
-    t = df.groupby([*by,'method','keep'], sort=False).top1.agg(cell).unstack('keep').fillna('')
-    return t[sorted(t, reverse=True)].reindex(order, level='method')
+def seed_table(df, *by, value='top1', rows='method', order=order):
+    "A value of every method (or other rows) at every budget, mean and standard deviation over seeds"
+    t = df.groupby([*by,rows,'keep'], sort=False)[value].agg(cell).unstack('keep').fillna('')
+    return t[sorted(t, reverse=True)].reindex(order, level=rows)
 
 def by_macs(ax, df, title=''):
     "Top-1 against MACs, one line for each method; bars: standard deviation over seeds"

@@ -45,5 +45,5 @@ def main(teacher:str, data:Param('folder with train/ and test/', str, opt=False,
             pd.DataFrame(rows).to_csv(f'{out}_budget.csv', index=False)
     if again:
         df = pd.read_csv(f'{out}_budget.csv')
-        df['again'] = [ratio(m, prune(m, from_text(b), net=net), n, seconds)['ratio'] for b,n in zip(df.blocks, df.batch)]
+        df['again'] = [ratio(m, prune(m, from_text(b), net=net), batch, seconds)['ratio'] for b,batch in zip(df.blocks, df.batch)]
         df.to_csv(f'{out}_budget.csv', index=False); print(df[['batch','seed','measured','again']])

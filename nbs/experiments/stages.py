@@ -2,18 +2,17 @@
 
 python nbs/experiments/stages.py TEACHER.json DATA --n 50 --out nbs/results/cifar_stages.csv
 """
-from pathlib import Path
 import pandas as pd
 from fastcore.script import call_parse, Param
 import dcvit
 from dcvit.blocks import read
 from dcvit.data import few_shot
-from dcvit.measure import agreement, kl, logits, top1
+from dcvit.measure import logits, top1
 from dcvit.refit import split
 from dcvit.surgery import prune
 from dcvit.units import assemble, statistics
 from budget_table import load, nums
-from common import to_text
+from common import finished, scores, to_text
 
 def students(m, few, keep, seed):
     "The student after each stage, and its structure"
@@ -30,13 +29,13 @@ def main(teacher:str,
          n:str='50', seeds:str='0,1,2'):
     "Measure every stage at every budget and append a row for each"
     m,cfg,source,x,y = load(teacher, data); t = logits(m, x)
-    done = pd.read_csv(out) if Path(out).exists() else pd.DataFrame()
+    done = finished(out)
     for seed in nums(seeds, int):
         for count in nums(n, int):
             few = few_shot(source, cfg, count, seed)
             for q in nums(keep):
                 if len(done) and len(done.query('n==@count and seed==@seed and keep==@q')): continue
                 made,s = students(m, few, q, seed)
-                rows = [dict(n=count, seed=seed, keep=q, stage=k, top1=top1(l,y), agreement=agreement(t,l), kl=kl(t,l), top1_teacher=top1(t,y), blocks=to_text(s)) for k,l in ((k, logits(v, x)) for k,v in made.items())]
+                rows = [dict(n=count, seed=seed, keep=q, stage=k, **scores(t, logits(v, x), y), top1_teacher=top1(t,y), blocks=to_text(s)) for k,v in made.items()]
                 done = pd.concat([done, pd.DataFrame(rows)]); done.to_csv(out, index=False)
                 print(seed, count, q, {r['stage']: round(r['top1'],2) for r in rows}, flush=True)
