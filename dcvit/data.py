@@ -53,7 +53,7 @@ def open_image(path:str|Path,
     if im.mode=='LAB': im = im.convert('RGB') # Pillow knows no shorter way to gray
     return im.convert('L' if channels==1 else 'RGB')
 
-# %% ../nbs/03_data.ipynb #68fabf99
+# %% ../nbs/03_data.ipynb #1d5c785f
 def image_files(folder:str|Path)->list:
     "Image files under `folder`, at any depth, in a fixed order"
     folder = Path(folder)
@@ -68,7 +68,7 @@ def sample(n_all:int, # how many there are
           )->list:
     "Which `n` of `n_all` items to use: uniformly at random by seed, in order"
     if n is None: return list(range(n_all))
-    if n_all<n: raise DcvitError(f'{n} images asked, {n_all} found')
+    if not 1<=n<=n_all: raise DcvitError(f'{n} images asked, {n_all} found')
     return sorted(np.random.default_rng(seed).choice(n_all, n, replace=False).tolist())
 
 def _from_tensor(t, cfg):
