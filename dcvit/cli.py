@@ -70,7 +70,7 @@ def _say(rep):
     for why in rep['few_shot'].get('skipped', []): print(f'skipped     {why}')
     print('seconds     ' + ', '.join(f'{k} {v:.1f}' for k,v in rep['seconds'].items()))
 
-# %% ../nbs/12_cli.ipynb #2e5568a2
+# %% ../nbs/12_cli.ipynb #556e7fcc
 def info(model:str,            # timm name, JSON file that describes a model, student folder, or 'demo'
          args:str=None,        # timm arguments as JSON, such as '{"img_size":32}'
         ):
@@ -123,7 +123,7 @@ def compress(model:str,               # teacher: timm name, JSON file that descr
     teacher = _teacher(model, checkpoint, args, mean, std, crop_pct, input_size)
     if images is None and model!='demo': raise DcvitError('name a folder of images')
     if images is None:
-        d = demo_data(); images,n = d['train'],n or 50
+        d = demo_data(); images,n = d['train'],50 if n is None else n
         lab = normalise(d['test'], data_config(teacher)), d['test_y']
     if eval: lab = _labelled(eval, teacher)
     res = dcvit.compress(teacher, images, keep_macs=keep_macs, keep_params=keep_params, keep_latency=keep_latency, max_latency=max_latency, latency_batch=latency_batch, recipe=_recipe(recipe, set), n=n, skip_bad=skip_bad_images, count=count,
@@ -133,7 +133,7 @@ def compress(model:str,               # teacher: timm name, JSON file that descr
     print(f'saved       {dest}')
     return res
 
-# %% ../nbs/12_cli.ipynb #cc994d5b
+# %% ../nbs/12_cli.ipynb #f4617be3
 def family(model:str,               # teacher, as in `compress`
            images:Param("folder of few-shot images; 'demo' brings its own", str, opt=False, nargs='?')=None,
            budgets:str='0.4,0.95',  # range of fractions of the teacher's MACs
@@ -152,9 +152,9 @@ def family(model:str,               # teacher, as in `compress`
     if images is None and model!='demo': raise DcvitError('name a folder of images')
     try: lo,hi = (float(v) for v in budgets.split(','))
     except ValueError: raise DcvitError('--budgets takes two numbers separated by a comma, such as 0.4,0.95') from None
-    fam = make(teacher, demo_data()['train'] if images is None else images, budgets=(lo,hi), n=n or (50 if images is None else None), calibration=calibration, seed=seed, device=device)
+    fam = make(teacher, demo_data()['train'] if images is None else images, budgets=(lo,hi), n=50 if n is None and images is None else n, calibration=calibration, seed=seed, device=device)
     fam.save(dest)
-    for q,a in fam.anchors.items(): print(f"{q:.3f} of the MACs: agreement {a['agreement']:.2f}%, KL {a['kl']:.4f} on the few-shot images, before the last refit")
+    for q,a in fam.anchors.items(): print(f"{q:.3f} of the MACs: agreement {a['agreement']:.2f}%, KL {a['kl']:.4f} predicted, before the last refit")
     print('seconds     ' + ', '.join(f'{k} {v:.1f}' for k,v in fam.report['seconds'].items()))
     print(f'saved       {dest}')
 
