@@ -3,79 +3,120 @@
 python nbs/experiments/ablations.py demo --out nbs/results/ablation_digits
 python nbs/experiments/ablations.py TEACHER.json DATA --out nbs/results/ablation_cifar
 """
+
 import time
 from copy import deepcopy
 from dataclasses import replace
-from pathlib import Path
-import pandas as pd, torch
-from fastcore.script import call_parse, Param
-import dcvit
-from dcvit.blocks import read
-from dcvit.data import data_config, demo_data, few_shot, image_files, labelled, normalise, Views
-from dcvit.inversion import invert
-from dcvit.measure import kl, logits
-from dcvit.progressive import progressive
-from dcvit.recipe import Recipe
-from dcvit.recovery import Targets
-from dcvit.structure import budget, candidates, compressed, plan
-from dcvit.trial import choose_neurons, trial
-from dcvit.surgery import edit_block
-from common import scores
 
-def trials(m, net, targets, few, S, x, y, r, r_d, seed):
-    "Every block alone: what each score says, and the accuracy that followed"
-    rows,t_few,t_test = [],logits(m, few.tensor),logits(m, x)
-    for i in range(len(net)):
-        left = compressed(net, [i], r_d)[i]
-        keep = choose_neurons(net, {i: left}, seed)
-        t = trial(m, net, i, left, targets, S, r, keep, seed, progress=False)
-        s = deepcopy(m); edit_block(s, net.blocks[i], left, keep[i,'mlp']); s.load_state_dict(t.weights, strict=False)
-        a = logits(s, x)
-        rows.append(dict(block=i, seed=seed, r_d=r_d, on_metric_set=t.score, before=t.before, on_few_shot=kl(t_few, logits(s, few.tensor)), mimic_loss=t.losses[-1].item(), **scores(t_test, a, y)))
-        print(rows[-1], flush=True)
-    return rows
+import torch
+from common import Table, load, numbers
+from fastcore.script import Param, call_parse
 
-def variants(m, net, targets, x, y, r, r_d, order, seed):
-    "Progressive pruning of the same blocks under each choice"
-    rows,t_test = [],logits(m, x)
-    lefts = {i: compressed(net, [i], r_d)[i] for i in order}
+from dcvit.images.config import data_config
+from dcvit.images.images import few_shot
+from dcvit.images.measure import Judge
+from dcvit.images.views import Views
+from dcvit.model.budget import budget
+from dcvit.model.reading import read
+from dcvit.paper.invert import InversionNumbers, invert
+from dcvit.paper.mimic import MimicNumbers
+from dcvit.paper.plan import candidates, compressed, plan
+from dcvit.paper.progressive import progressive
+from dcvit.paper.targets import Targets
+from dcvit.paper.trial import TrialSetup, choose_neurons, trial
+
+choices = {
+    'all tokens, front': {},
+    'class token, front': dict(tokens='cls'),
+    'all tokens, everything': dict(update='all'),
+}
+
+
+def setup_of(model, net, few, judge, lefts, numbers, length, seed):
+    "What the trials of one seed share"
+    views = Views(few, numbers.augment, numbers.jitter, numbers.views, seed, cache_mb=2000)
     keep = choose_neurons(net, lefts, seed)
-    for name,kw in {'all tokens, front':{}, 'class token, front':dict(tokens='cls'), 'all tokens, everything':dict(update='all')}.items():
-        v,t0 = replace(r, **kw),time.time()
-        first = trial(m, net, order[0], lefts[order[0]], targets, x[:8], v, keep, seed, progress=False)
-        s,_ = progressive(m, net, order, lefts, first.weights, targets, v, keep, seed, progress=False)
-        seconds,a = time.time()-t0,logits(s, x)
-        rows.append(dict(variant=name, seed=seed, k=len(order), r_d=r_d, **scores(t_test, a, y), seconds=seconds))
-        print(rows[-1], flush=True)
-    return rows
+    return TrialSetup(model, net, Targets(model, views), judge, numbers, length, lefts, keep, seed)
+
+
+def student_of(setup, t):
+    "The student of a finished trial"
+    student = deepcopy(setup.teacher)
+    setup.cut(student, t.block)
+    student.load_state_dict(t.weights, strict=False)
+    return student
+
+
+def all_trials(setup, on_few, on_test, labels, table, keys):
+    "Every block alone: what each score says, and the accuracy that followed"
+    for i in range(len(setup.net)):
+        t = trial(setup, i, progress=False)
+        student = student_of(setup, t)
+        scores = dict(on_metric_set=t.score, before=t.before, on_few_shot=on_few.loss(student))
+        table.add(
+            block=i,
+            **keys,
+            **scores,
+            mimic_loss=t.losses[-1].item(),
+            **on_test.scores(student, labels),
+        )
+
+
+def variants(setup, order, length, on_test, labels, table, keys):
+    "Progressive pruning of the same blocks under each choice"
+    for name, choice in choices.items():
+        start = time.time()
+        own = replace(setup, numbers=replace(setup.numbers, **choice))
+        first = trial(own, order[0], progress=False)
+        student, _ = progressive(own, order, first.weights, length, progress=False)
+        seconds = time.time() - start
+        table.add(variant=name, **keys, **on_test.scores(student, labels), seconds=seconds)
+
 
 @call_parse
-def main(teacher:str, data:Param('folder with train/ and test/', str, opt=False, nargs='?')=None,
-         out:str='nbs/results/ablation_digits', # two tables: OUT_trials.csv and OUT_variants.csv
-         n:int=50,               # few-shot images
-         seeds:str='0,1,2',
-         trial_steps:int=100, step_steps:int=100, lr:float=1e-3, iters:int=400,
-         keep:float=.5,          # budget of the variants
-         trial_r_d:float=.5,     # drop ratio of the trials
-         test:int=None):         # test images to use; default all
+def main(
+    teacher: str,
+    data: Param('folder with train/ and test/', str, opt=False, nargs='?') = None,
+    out: str = 'nbs/results/ablation_digits',  # two tables: OUT_trials.csv and OUT_variants.csv
+    n: int = 50,  # few-shot images
+    seeds: str = '0,1,2',
+    trial_steps: int = 100,
+    step_steps: int = 100,
+    lr: float = 1e-3,
+    iters: int = 400,  # of inversion
+    keep: float = 0.5,  # budget of the variants
+    trial_r_d: float = 0.5,  # drop ratio of the trials
+    test: int = None,  # test images to use; default all
+):
     "Run both ablations"
-    m = dcvit.load_teacher(teacher); cfg,net = data_config(m),read(m)
-    if data: (px,y),source = labelled(f'{data}/test', cfg),image_files(f'{data}/train')
-    else: d = demo_data(); px,y,source = d['test'],d['test_y'],d['train']
-    if test: idx = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))[:test]; px,y = px[idx],y[idx]
-    x = normalise(px, cfg)
-    r = Recipe(unit='step', trial_length=trial_steps, step_length=step_steps, lr=lr)
-    ts,vs = [],[]
-    for seed in map(int, seeds.split(',')):
+    model, source, x, labels = load(teacher, data)
+    net = read(model)
+    cfg = data_config(model)
+    idx = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:test]
+    on_test = Judge(model, x[idx])
+    labels = labels[idx]
+    trials_table = Table(f'{out}_trials.csv')
+    variants_table = Table(f'{out}_variants.csv')
+    p = plan(net, budget(net, keep_macs=keep), candidates(net))
+    for seed in numbers(seeds, int):
         few = few_shot(source, cfg, n, seed)
-        targets = Targets(m, Views(few, r.augment, r.jitter, r.views, seed, cache_mb=2000))
-        S = invert(m, cfg, iters=iters, warmup=iters//20, seed=seed, progress=False)
-        sure = (m(S.images).argmax(1)==S.targets).float().mean().item()
-        print(f'seed {seed}: {sure:.0%} of the metric set is seen as asked', flush=True)
-        ts += [dict(row, metric_set_hit=sure) for row in trials(m, net, targets, few, S.images, x, y, r, trial_r_d, seed)]
-        pd.DataFrame(ts).to_csv(f'{out}_trials.csv', index=False)
-        b,cands = budget(net, keep_macs=keep),candidates(net)
-        p = plan(net, b, cands)
-        order = [t['block'] for t in sorted(ts[-len(net):], key=lambda t: t['on_metric_set']) if t['block'] in cands][:p.k]
-        vs += variants(m, net, targets, x, y, r, p.r_d, order, seed)
-        pd.DataFrame(vs).to_csv(f'{out}_variants.csv', index=False)
+        S = invert(
+            model,
+            cfg,
+            InversionNumbers(metric_iters=iters, metric_warmup=iters // 20),
+            seed,
+            progress=False,
+        )
+        hit = (model(S.images).argmax(1) == S.targets).float().mean().item()
+        judge = Judge(model, S.images)
+        steps = MimicNumbers(unit='step', lr=lr)
+        lefts = dict(enumerate(compressed(net, range(len(net)), trial_r_d).blocks))
+        setup = setup_of(model, net, few, judge, lefts, steps, trial_steps, seed)
+        keys = dict(seed=seed, r_d=trial_r_d, metric_set_hit=hit)
+        all_trials(setup, Judge(model, few.tensor), on_test, labels, trials_table, keys)
+        mine = trials_table.rows.query('seed==@seed').sort_values('on_metric_set')
+        order = [i for i in mine.block if i in candidates(net)][: p.k]
+        chosen = {i: compressed(net, [i], p.r_d)[i] for i in order}
+        setup = setup_of(model, net, few, judge, chosen, steps, trial_steps, seed)
+        keys = dict(seed=seed, k=p.k, r_d=p.r_d)
+        variants(setup, order, step_steps, on_test, labels, variants_table, keys)

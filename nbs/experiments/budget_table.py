@@ -1,69 +1,123 @@
 """Accuracy against MACs: any recipe and space, several budgets, image counts and seeds.
 
-TEACHER is 'demo' or a JSON file that names a timm model (see `dcvit.load_teacher`), DATA has train/ and test/ with one folder per class.
+TEACHER is 'demo' or a JSON file that names a timm model (see `dcvit.load_teacher`); DATA has train/ and test/ with
+one folder per class.
 
-python nbs/experiments/budget_table.py TEACHER.json DATA --recipe closed-form --spaces search,uniform --out nbs/results/cifar_search.csv
+python nbs/experiments/budget_table.py TEACHER.json DATA --recipe closed-form --spaces search,uniform --out FILE.csv
 python nbs/experiments/budget_table.py demo --recipe paper --spaces paper,blocks --out nbs/results/digits.csv
 """
-import shutil, tempfile, time
+
+import shutil
+import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
-import pandas as pd
-from fastcore.script import call_parse, Param
+
+from common import Table, load, numbers, to_text
+from fastcore.script import Param, call_parse
+
 import dcvit
-from dcvit.data import data_config, demo_data, few_shot, image_files, labelled, normalise
-from dcvit.compress import inversion_with
-from dcvit.inversion import invert, synthetic
-from dcvit.measure import logits, top1
-from dcvit.recipe import get_recipe
-from common import finished, scores, to_text
+from dcvit.images.config import data_config
+from dcvit.images.images import few_shot
+from dcvit.images.measure import Judge, top1
+from dcvit.paper.invert import InversionNumbers, invert, synthetic
+from dcvit.recipes import get_recipe
 
-def load(teacher, data):
-    m = dcvit.load_teacher(teacher).requires_grad_(False); cfg = data_config(m)
-    if data is None: d = demo_data(); return m, cfg, d['train'], normalise(d['test'], cfg), d['test_y']
-    px,y = labelled(f'{data}/test', cfg, m.num_classes)
-    return m, cfg, image_files(f'{data}/train'), normalise(px, cfg), y
 
-def nums(s, t=float): return [t(v) for v in s.split(',')]
+def recipe_of(name, space, images, trial, step, lr):
+    "The recipe with the table's lengths"
+    recipe = replace(get_recipe(name), space=space)
+    if name != 'paper':
+        return recipe
+    plain = {} if images else dict(augment='none')
+    return replace(recipe, unit='step', trial_length=trial, step_length=step, lr=lr, **plain)
+
+
+class Bench:
+    "One teacher, its test images, and the table"
+
+    def __init__(self, teacher, data, out):
+        self.model, self.source, x, self.labels = load(teacher, data)
+        self.cfg = data_config(self.model)
+        self.judge = Judge(self.model, x)
+        self.table = Table(out)
+        self.inverted = {}
+
+    def few(self, n, seed, kind):
+        if kind == 'real':
+            return few_shot(self.source, self.cfg, n, seed)
+        short = InversionNumbers(metric_images=n, metric_iters=200, metric_warmup=10)
+        return synthetic(self.model, self.cfg, short, seed, progress=False)
+
+    def metric_set(self, seed):
+        "Inverted images of a seed, made once"
+        if seed not in self.inverted:
+            how = InversionNumbers(metric_iters=200, metric_warmup=10)
+            self.inverted[seed] = invert(self.model, self.cfg, how, seed, progress=False)
+        return self.inverted[seed]
+
+    def add(self, few, recipe, keep, keys, trials):
+        "Compress once and append the row; trials of dropped blocks do not depend on the budget and are shared"
+        run = Path(tempfile.mkdtemp())
+        start = time.time()
+        blocks = recipe.space == 'blocks'
+        if blocks:
+            shutil.copytree(trials, run / 'trials', dirs_exist_ok=True)
+        more = dict(metric_set=self.metric_set(keys['seed'])) if keys['recipe'] == 'paper' else {}
+        how = dict(
+            recipe=recipe, seed=keys['seed'], run_dir=run, timing=False, progress=False, **more
+        )
+        try:
+            made = dcvit.compress(self.model, few.images or few.pixels, keep_macs=keep, **how)
+        except dcvit.DcvitError as e:
+            print(f'{recipe.space} {keep}: {e}', flush=True)
+            return
+        seconds = time.time() - start
+        if blocks:
+            shutil.copytree(run / 'trials', trials, dirs_exist_ok=True)
+        shutil.rmtree(run)
+        self.write(made, keep, keys, seconds)
+
+    def write(self, made, keep, keys, seconds):
+        cost = made.report['student']
+        found = made.report['fidelity']['few_shot']
+        self.table.add(
+            **keys,
+            keep=keep,
+            reached=cost['keep_macs'],
+            params=cost['params'],
+            **self.judge.scores(made.model, self.labels),
+            top1_teacher=top1(self.judge.expected, self.labels),
+            agreement_before=found['agreement_before'],
+            seconds=round(seconds, 1),
+            blocks=to_text(made.structure),
+        )
+
 
 @call_parse
-def main(teacher:str,
-         data:Param('folder with train/ and test/', str, opt=False, nargs='?')=None,
-         out:str='nbs/results/budgets.csv', # finished rows are kept and not run again
-         keep:str='0.9,0.75,0.6,0.5,0.4', # fractions of the teacher's MACs
-         n:str='50,500',         # few-shot images
-         seeds:str='0,1,2',
-         recipe:str='closed-form',
-         spaces:str='search',    # 'paper', 'blocks', 'search' or 'uniform'
-         images:str=None,        # 'synthetic': inverted images instead of real ones
-         trial:int=12,           # for the paper: steps of each trial (there: 2000 epochs)
-         step:int=30,            # and of each progressive step (likewise)
-         lr:float=1e-3, iters:int=200, device:str='cpu'):
+def main(
+    teacher: str,
+    data: Param('folder with train/ and test/', str, opt=False, nargs='?') = None,
+    out: str = 'nbs/results/budgets.csv',  # finished rows are kept and not run again
+    keep: str = '0.9,0.75,0.6,0.5,0.4',  # fractions of the teacher's MACs
+    n: str = '50,500',  # few-shot images
+    seeds: str = '0,1,2',
+    recipe: str = 'closed-form',
+    spaces: str = 'search',  # 'paper', 'blocks', 'search' or 'uniform'
+    images: str = 'real',  # 'synthetic': inverted images instead of real ones
+    trial: int = 12,  # for the paper: steps of each trial (there: 2000 epochs)
+    step: int = 30,  # and of each progressive step (likewise)
+    lr: float = 1e-3,
+):
     "Run every combination and append a row for each"
-    m,cfg,source,x,y = load(teacher, data); t_logits = logits(m, x)
-    done = finished(out)
-    for seed in nums(seeds, int):
-        S = None
-        for count in nums(n, int):
-            few = few_shot(source, cfg, count, seed) if images is None else synthetic(m, cfg, count, seed, progress=False, **inversion_with(get_recipe(recipe)))
+    bench = Bench(teacher, data, out)
+    for seed in numbers(seeds, int):
+        for count in numbers(n, int):
+            few = bench.few(count, seed, images)
             for space in spaces.split(','):
-                shared_trials = tempfile.mkdtemp() # trials of dropped blocks do not depend on the budget
-                for q in nums(keep):
-                    kind = images or 'real'
-                    if len(done) and len(done.query('n==@count and seed==@seed and space==@space and keep==@q and recipe==@recipe and images==@kind')): continue
-                    if S is None and recipe=='paper': S = invert(m, cfg, iters=iters, warmup=iters//20, seed=seed, device=device, progress=False)
-                    r = replace(get_recipe(recipe), space=space)
-                    if recipe=='paper': r = replace(r, unit='step', trial_length=trial, step_length=step, lr=lr, **({} if few.images else dict(augment='none')))
-                    run = Path(tempfile.mkdtemp())
-                    if space=='blocks': shutil.copytree(shared_trials, run/'trials', dirs_exist_ok=True)
-                    t = time.time()
-                    try: res = dcvit.compress(m, few.images or few.pixels, n=count, keep_macs=q, recipe=r, metric_set=S, seed=seed, device=device, run_dir=run, timing=False, progress=False)
-                    except dcvit.DcvitError as e: print(f'{space} {q}: {e}', flush=True); continue
-                    seconds = time.time()-t
-                    if space=='blocks': shutil.copytree(run/'trials', shared_trials, dirs_exist_ok=True)
-                    shutil.rmtree(run)
-                    s,c,fid = logits(res.model, x), res.report['student'], res.report['fidelity']['few_shot']
-                    row = dict(recipe=recipe, space=space, images=kind, n=count, seed=seed, keep=q, reached=c['keep_macs'], params=c['params'], **scores(t_logits, s, y), top1_teacher=top1(t_logits,y),
-                        agreement_before=fid['agreement_before'], seconds=round(seconds,1), blocks=to_text(res.structure), device=device)
-                    done = pd.concat([done, pd.DataFrame([row])]); done.to_csv(out, index=False)
-                    print({k: round(v,4) if isinstance(v,float) else v for k,v in row.items() if k in ('recipe','space','n','seed','keep','reached','top1','agreement','seconds')}, flush=True)
+                chosen = recipe_of(recipe, space, few.images, trial, step, lr)
+                trials = tempfile.mkdtemp()
+                for q in numbers(keep):
+                    keys = dict(recipe=recipe, space=space, images=images, n=count, seed=seed)
+                    if not bench.table.has(**keys, keep=q):
+                        bench.add(few, chosen, q, keys, trials)

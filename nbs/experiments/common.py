@@ -1,48 +1,137 @@
-"What the experiments write and the notebooks read: names of methods, structures as text, scores, tables and figures of results"
+"What the experiments write and the pages read: methods by name, structures as text, tables and figures of results"
+
 from pathlib import Path
+
 import pandas as pd
-from dcvit.measure import agreement, kl, top1
-from dcvit.structure import Left, Structure
 
-folder = Path(__file__).resolve().parent.parent/'results'
-methods = {('fast','search'): 'fast', ('closed-form','search'): 'closed-form', ('closed-form','uniform'): 'uniform', ('paper','blocks'): 'whole blocks', ('paper','paper'): 'paper'} # of (recipe, space)
+import dcvit
+from dcvit.images.decode import image_files
+from dcvit.images.demo import demo_data
+from dcvit.images.config import data_config, normalise
+from dcvit.images.images import labelled
+from dcvit.model.structure import Left, Structure
+
+folder = Path(__file__).resolve().parent.parent / 'results'
+methods = {  # of (recipe, space)
+    ('fast', 'search'): 'fast',
+    ('closed-form', 'search'): 'closed-form',
+    ('closed-form', 'uniform'): 'uniform',
+    ('paper', 'blocks'): 'whole blocks',
+    ('paper', 'paper'): 'paper',
+}
 order = list(methods.values())
-colors = dict(zip(order, ('C2','C3','C4','C1','C0')))
-grid = [.9,.75,.6,.5,.4] # fractions of the teacher's MACs that every method is asked for
+colors = dict(zip(order, ('C2', 'C3', 'C4', 'C1', 'C0'), strict=True))
+grid = [0.9, 0.75, 0.6, 0.5, 0.4]  # fractions of the teacher's MACs that every method is asked for
 
-def to_text(structure): return ' '.join(f'{l.heads}:{l.hidden}' for l in structure.blocks)
-def from_text(text): return Structure(tuple(Left(*map(int, t.split(':'))) for t in text.split()))
 
-def finished(out):
-    "Rows that an earlier run wrote, which are not run again"
-    return pd.read_csv(out) if Path(out).exists() else pd.DataFrame()
+# structures as text: `3:192 0:76` is three heads and 192 neurons, then no mixer and 76 neurons
 
-def scores(teacher_logits, student_logits, y): return dict(top1=top1(student_logits, y), agreement=agreement(teacher_logits, student_logits), kl=kl(teacher_logits, student_logits))
+
+def to_text(structure):
+    return ' '.join(f'{left.mixer}:{left.mlp}' for left in structure.blocks)
+
+
+def from_text(text):
+    pairs = (block.split(':') for block in text.split())
+    return Structure(tuple(Left(int(mixer), int(mlp)) for mixer, mlp in pairs))
+
+
+# what a script starts from
+
+
+def numbers(words, kind=float):
+    "Numbers separated by commas"
+    return [kind(word) for word in words.split(',') if word]
+
+
+def load(teacher, data):
+    "`(teacher, few-shot source, normalised test images, labels)`; without `data` the built-in digits"
+    model = dcvit.load_teacher(teacher).requires_grad_(False)
+    cfg = data_config(model)
+    if data is None:
+        digits = demo_data()
+        return model, digits['train'], normalise(digits['test'], cfg), digits['test_y']
+    pixels, labels = labelled(f'{data}/test', cfg, model.num_classes)
+    return model, image_files(f'{data}/train'), normalise(pixels, cfg), labels
+
+
+class Table:
+    "Rows of a CSV file, appended one by one; a row that is there is not made again"
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.rows = pd.read_csv(path) if self.path.exists() else pd.DataFrame()
+
+    def has(self, **keys):
+        if not len(self.rows):
+            return False
+        same = pd.Series(True, self.rows.index)
+        for key, value in keys.items():
+            same &= self.rows[key] == value
+        return bool(same.any())
+
+    def add(self, **row):
+        self.rows = pd.concat([self.rows, pd.DataFrame([row])])
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.rows.to_csv(self.path, index=False)
+        short = {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
+        print({k: v for k, v in short.items() if k != 'blocks'}, flush=True)
+
+
+# what the pages show
+
 
 def results(*names):
     "Rows of results/NAME.csv with real images, with the method's name and the points of top-1 lost"
-    df = pd.concat([pd.read_csv(folder/f'{n}.csv') for n in names])
-    if 'images' in df: df = df[df.images.fillna('real')=='real']
-    return df.assign(method=[methods[k] for k in zip(df.recipe, df.space)], **(dict(lost=df.top1_teacher-df.top1) if 'top1_teacher' in df else {}))
+    rows = pd.concat([pd.read_csv(folder / f'{name}.csv') for name in names])
+    if 'images' in rows:
+        rows = rows[rows.images.fillna('real') == 'real']
+    pairs = zip(rows.recipe, rows.space, strict=True)
+    rows = rows.assign(method=[methods[pair] for pair in pairs])
+    if 'top1_teacher' in rows:
+        rows = rows.assign(lost=rows.top1_teacher - rows.top1)
+    return rows
 
-def cell(v): return f'{v.mean():.2f} ± {v.std():.2f}' if len(v)>1 else f'{v.mean():.2f}'
 
-def seed_table(df, *by, value='top1', rows='method', order=order):
-    "A value of every method (or other rows) at every budget, mean and standard deviation over seeds"
-    t = df.groupby([*by,rows,'keep'], sort=False)[value].agg(cell).unstack('keep').fillna('')
-    return t[sorted(t, reverse=True)].reindex(order, level=rows)
+def mean_and_deviation(values):
+    "Mean and standard deviation in a table cell"
+    if len(values) == 1:
+        return f'{values.mean():.2f}'
+    return f'{values.mean():.2f} ± {values.std():.2f}'
 
-def by_macs(ax, df, title=''):
+
+def seed_table(rows, *by, value='top1', index='method', names=order):
+    "A value of every method (or other index) at every budget, mean and standard deviation over seeds"
+    groups = rows.groupby([*by, index, 'keep'], sort=False)[value]
+    table = groups.agg(mean_and_deviation).unstack('keep').fillna('')
+    return table[sorted(table, reverse=True)].reindex(names, level=index)
+
+
+def _over_seeds(rows):
+    "MACs reached, top-1 and its deviation at every budget"
+    columns = dict(x=('reached', 'mean'), y=('top1', 'mean'), sd=('top1', 'std'))
+    return rows.groupby('keep').agg(**columns).sort_values('x')
+
+
+def by_macs(ax, rows, title=''):
     "Top-1 against MACs, one line for each method; bars: standard deviation over seeds"
-    for m in order:
-        s = df[df.method==m].groupby('keep').agg(x=('reached','mean'), y=('top1','mean'), sd=('top1','std')).sort_values('x')
-        if len(s): ax.errorbar(s.x*100, s.y, yerr=s.sd.fillna(0), fmt='o-', color=colors[m], label=m, capsize=3, ms=4)
-    ax.axhline(df.top1_teacher.iloc[0], ls='--', color='0.5', lw=1); ax.set(title=title, xlabel="MACs, % of the teacher's")
+    for method in order:
+        groups = rows[rows.method == method].groupby('keep')
+        s = groups.agg(x=('reached', 'mean'), y=('top1', 'mean'), sd=('top1', 'std')).sort_values(
+            'x'
+        )
+        if len(s):
+            how = dict(fmt='o-', capsize=3, ms=4, color=colors[method], label=method)
+            ax.errorbar(s.x * 100, s.y, yerr=s.sd.fillna(0), **how)
+    ax.axhline(rows.top1_teacher.iloc[0], ls='--', color='0.5', lw=1)
+    ax.set(title=title, xlabel="MACs, % of the teacher's")
+
 
 def by_clock(ax, name, title=''):
     "Top-1 against latency at batch 64, one line for each method"
-    df = results(f'ms_{name}_rows')
-    for m in order:
-        s = df[(df.method==m)&df.keep.isin(grid)].sort_values('ratio')
-        if len(s): ax.plot(s.ratio*100, s.top1, 'o-', color=colors[m], label=m, ms=4)
+    rows = results(f'ms_{name}_rows')
+    for method in order:
+        s = rows[(rows.method == method) & rows.keep.isin(grid)].sort_values('ratio')
+        if len(s):
+            ax.plot(s.ratio * 100, s.top1, 'o-', color=colors[method], label=method, ms=4)
     ax.set(title=title, xlabel="latency, % of the teacher's")

@@ -2,25 +2,72 @@
 
 python nbs/experiments/family_times.py TEACHER.json DATA --out nbs/results/family_cifar
 """
-import json, tempfile, time
+
+import json
+import tempfile
+import time
 from pathlib import Path
+
 import torch
-from fastcore.script import call_parse, Param
-from budget_table import load
+from common import load
+from fastcore.script import Param, call_parse
+
 import dcvit
-from dcvit.data import few_shot, spread
-from dcvit.measure import logits, top1
+from dcvit.images.config import data_config
+from dcvit.images.images import few_shot
+from dcvit.images.measure import logits, top1
+from dcvit.images.splits import spread
+
+
+def timed(call):
+    "`(result, seconds)`"
+    start = time.time()
+    made = call()
+    return made, time.time() - start
+
+
+def size_of(folder):
+    return sum(file.stat().st_size for file in Path(folder).iterdir())
+
+
+def times(family, budgets, x, labels):
+    "Seconds of single students, of predictions, and of many students"
+    at = {}
+    for keep in (0.9, 0.75, 0.6, 0.5, 0.4):
+        student, seconds = timed(lambda keep=keep: family.at(keep_macs=keep))
+        at[keep] = dict(seconds=seconds, top1=top1(logits(student, x), labels))
+    table, predicted = timed(lambda: family.curve(budgets, batch=64, progress=False))
+    _, students = timed(lambda: [family.at(keep_macs=float(q)) for q in table.keep_macs])
+    return dict(at=at, predicted_curve=predicted, all_students=students)
+
 
 @call_parse
-def main(teacher:str, data:Param('folder with train/ and test/', str, opt=False, nargs='?')=None, out:str='nbs/results/family', n:int=500, seed:int=0, budgets:int=100, images:int=1000):
+def main(
+    teacher: str,
+    data: Param('folder with train/ and test/', str, opt=False, nargs='?') = None,
+    out: str = 'nbs/results/family',
+    n: int = 500,
+    seed: int = 0,
+    budgets: int = 100,
+    images: int = 1000,
+):
     "Write OUT.json and OUT_curve.csv"
-    m,cfg,source,x,y = load(teacher, data); i = spread(len(x), images); x,y = x[i],y[i]; few = few_shot(source, cfg, n, seed)
-    t = time.time(); fam = dcvit.family(m, few.images or few.pixels, budgets=(.4,.95), seed=seed, progress=False); made = time.time()-t
-    folder = Path(fam.save(tempfile.mkdtemp())); size = sum(f.stat().st_size for f in folder.iterdir())
-    fam = dcvit.load_family(folder); at = {}
-    for q in (.9,.75,.6,.5,.4): t = time.time(); s = fam.at(keep_macs=q); at[q] = dict(seconds=time.time()-t, top1=top1(logits(s, x), y)); print(q, at[q], flush=True)
-    t = time.time(); df = fam.curve(budgets, batch=64, progress=False); predicted = time.time()-t
-    t = time.time(); [fam.at(keep_macs=float(q)) for q in df.keep_macs]; students = time.time()-t
-    df = fam.curve(budgets//4, images=x, labels=y, polish=True, progress=False); df.to_csv(f'{out}_curve.csv', index=False)
-    rep = dict(made=made, phases=fam.report['seconds'], bytes=size, teachers=size/sum(p.nbytes for p in m.parameters()), at=at, predicted_curve=predicted, all_students=students, budgets=budgets, threads=torch.get_num_threads())
-    Path(f'{out}.json').write_text(json.dumps(rep, indent=1)); print(rep)
+    model, source, x, labels = load(teacher, data)
+    idx = spread(len(x), images)
+    x = x[idx]
+    labels = labels[idx]
+    few = few_shot(source, data_config(model), n, seed)
+    how = dict(budgets=(0.4, 0.95), seed=seed, progress=False)
+    family, made = timed(lambda: dcvit.family(model, few.images or few.pixels, **how))
+    folder = family.save(Path(tempfile.mkdtemp()) / 'family')
+    family = dcvit.load_family(folder)
+    size = size_of(folder)
+    report = dict(
+        made=made, phases=family.report['seconds'], bytes=size, threads=torch.get_num_threads()
+    )
+    report['teachers'] = size / sum(p.nbytes for p in model.parameters())
+    report |= dict(times(family, budgets, x, labels), budgets=budgets)
+    curve = family.curve(budgets // 4, images=x, labels=labels, polish=True, progress=False)
+    curve.to_csv(f'{out}_curve.csv', index=False)
+    Path(f'{out}.json').write_text(json.dumps(report, indent=1))
+    print(report)
