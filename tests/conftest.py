@@ -1,23 +1,51 @@
-import subprocess, sys
+import subprocess
+import sys
 from pathlib import Path
 
-import pytest, timm, torch
-from dcvit.data import data_config, demo_data, demo_teacher
+import pytest
+import torch
+
+from dcvit.images.demo import demo_data, demo_teacher
 
 torch.set_num_threads(1)
-command = str(Path(sys.executable).parent/'dcvit')
-shared = Path(__file__).resolve().parents[1].parent/'shared'
+command = str(Path(sys.executable).parent / 'dcvit')
+root = Path(__file__).resolve().parents[1]
+experiments = root / 'nbs' / 'experiments'
+shared = root.parent / 'shared'
+
 
 @pytest.fixture(scope='session')
-def teacher(): return demo_teacher()
+def teacher():
+    return demo_teacher()
+
 
 @pytest.fixture(scope='session')
-def digits(): return demo_data()
+def digits():
+    return demo_data()
+
 
 @pytest.fixture(scope='session')
 def cli():
     "Run the command line as a user does; returns the finished process"
-    def run(*args, **kw): return subprocess.run([command, *map(str, args)], capture_output=True, text=True, timeout=300, **kw)
+
+    def run(*args, **kw):
+        words = [command, *map(str, args)]
+        return subprocess.run(words, capture_output=True, text=True, timeout=300, **kw)
+
     return run
 
-def pytest_addoption(parser): parser.addoption('--full', action='store_true', help='one model of every supported family of timm, at full size')
+
+@pytest.fixture
+def fault(record_property):
+    "Write down what a test does to the library, how often, and what must come of it: the faults page reads it"
+
+    def record(what, comes_to, tried=1):
+        for name, value in dict(fault=what, comes_to=comes_to, tried=tried).items():
+            record_property(name, value)
+
+    return record
+
+
+def pytest_addoption(parser):
+    text = 'one model of every supported family of timm, at full size'
+    parser.addoption('--full', action='store_true', help=text)

@@ -1,38 +1,67 @@
-"""The CIFAR-10 teacher and files as a user has them. They do not come with the project: without them these tests are skipped."""
-import json, tarfile
+"""The CIFAR-10 teacher on image files as a user has them. The images do not come with the project: without them these
+tests are skipped."""
 
-import pytest, torch
+import json
+import tarfile
+
+import pytest
+import torch
+from conftest import experiments, shared
+
 import dcvit
-from conftest import shared
-from dcvit.data import data_config, few_shot, image_files
-from dcvit.inversion import invert
+from dcvit.images.config import data_config, normalise
+from dcvit.images.images import labelled
+from dcvit.images.measure import logits, top1
+from dcvit.paper.invert import InversionNumbers, invert
 
-card,archive = shared/'teachers'/'vit_c10_d128.json', shared/'data'/'cifar10.tar.xz'
-pytestmark = pytest.mark.skipif(not (card.exists() and archive.exists()), reason='the CIFAR-10 teacher and images are not on this machine')
+card = experiments / 'teachers' / 'vit.json'
+archive = shared / 'data' / 'cifar10.tar.xz'
+needs_images = pytest.mark.skipif(
+    not archive.exists(), reason='the CIFAR-10 images are not on this machine'
+)
+
+
+def is_wanted(member):
+    "The first 40 images of each class of the test set"
+    if not (member.name.startswith('test/') and member.isfile()):
+        return False
+    return int(member.name[-8:-4]) % 1000 < 40
+
 
 @pytest.fixture(scope='module')
 def images(tmp_path_factory):
-    "The first 40 images of each class of the test set, in class folders"
-    d = tmp_path_factory.mktemp('cifar')
-    with tarfile.open(archive) as t:
-        for m in t:
-            if m.name.startswith('test/') and m.isfile() and int(m.name[-8:-4])%1000<40: t.extract(m, d, filter='data')
-    return d/'test'
+    "A few test images in class folders"
+    folder = tmp_path_factory.mktemp('cifar')
+    with tarfile.open(archive) as files:
+        for member in filter(is_wanted, files):
+            files.extract(member, folder, filter='data')
+    return folder / 'test'
 
+
+@needs_images
 def test_teacher_is_as_good_as_it_says(images):
-    from dcvit.data import labelled, normalise
-    from dcvit.measure import logits, top1
-    m = dcvit.load_teacher(str(card)); px,y = labelled(images, data_config(m), 10)
-    assert len(y)>=300 and abs(top1(logits(m, normalise(px, data_config(m))), y)-json.loads(card.read_text())['top1_test'])<6
+    model = dcvit.load_teacher(str(card))
+    cfg = data_config(model)
+    pixels, labels = labelled(images, cfg, 10)
+    measured = top1(logits(model, normalise(pixels, cfg)), labels)
+    assert len(labels) >= 300
+    assert abs(measured - json.loads(card.read_text())['top1_test']) < 6
+
 
 def test_metric_set_is_what_the_teacher_was_asked_for():
-    m = dcvit.load_teacher(str(card))
-    s = invert(m, data_config(m), n=20, iters=60, warmup=5, progress=False)
-    with torch.no_grad(): assert (m(s.images).argmax(1)==s.targets).float().mean()>=.95
+    model = dcvit.load_teacher(str(card))
+    numbers = InversionNumbers(metric_images=20, metric_iters=60, metric_warmup=5)
+    made = invert(model, data_config(model), numbers, progress=False)
+    with torch.no_grad():
+        found = model(made.images).argmax(1)
+    assert (found == made.targets).float().mean() >= 0.95
 
+
+@needs_images
 def test_command_line(images, cli, tmp_path):
-    p = cli('compress', card, images, '--n', 20, '--keep_macs', .834, '--set', 'step_length=2', '--out', tmp_path/'s')
-    assert p.returncode==0, p.stderr
-    rep = json.loads((tmp_path/'s'/'report.json').read_text())
-    assert abs(rep['budget']['reached']-.834)<=.005
-    assert cli('eval', tmp_path/'s', images).returncode==0
+    words = ['--n', 20, '--keep_macs', 0.834, '--set', 'step_length=2', '--out', tmp_path / 's']
+    done = cli('compress', card, images, *words)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / 's' / 'report.json').read_text())
+    assert abs(report['budget']['reached'] - 0.834) <= 0.005
+    assert cli('eval', tmp_path / 's', images).returncode == 0

@@ -1,84 +1,187 @@
-"""Students outside: other formats compute the same, other environments open them, other people's training loops take them."""
-import json, subprocess, sys
-from pathlib import Path
+"""Students outside: other formats compute the same, other environments open them, other people's training loops take
+them."""
 
-import pytest, timm, torch
+import inspect
+import json
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
 import torch.nn.functional as F
 from timm.optim import create_optimizer_v2, param_groups_layer_decay
+
 import dcvit
-from dcvit import deploy, export, standalone
-from dcvit.blocks import DcvitError, input_shape, read
-from dcvit.cli import run
-from dcvit.data import data_config
-from dcvit.structure import Left, budget, uniform, whole
-from dcvit.surgery import prune
+from dcvit.base.errors import DcvitError
+from dcvit.cli.main import run
+from dcvit.images.config import data_config
+from dcvit.model.budget import budget, uniform
+from dcvit.model.reading import read
+from dcvit.model.structure import Left, whole
+from dcvit.model.surgery import prune
+from dcvit.model.tracing import input_shape
+from dcvit.ship import standalone
+from dcvit.ship.export import export_student
+from dcvit.ship.folder import save_student
+from dcvit.ship.formats import to_timm
 
-cases = {'test_vit': {}, 'test_convnext': {}, 'test_resnet': {}, 'test_efficientnet': {}, 'pvt_v2_b0': dict(depths=(1,1,1,1)), 'eva02_tiny_patch14_224': dict(depth=2),
-    'swin_tiny_patch4_window7_224': dict(depths=(2,2), num_heads=(2,4), embed_dim=32, img_size=56)}
+cases = {
+    'test_vit': {},
+    'test_convnext': {},
+    'test_resnet': {},
+    'test_efficientnet': {},
+    'pvt_v2_b0': dict(depths=(1, 1, 1, 1)),
+    'eva02_tiny_patch14_224': dict(depth=2),
+    'swin_tiny_patch4_window7_224': dict(
+        depths=(2, 2), num_heads=(2, 4), embed_dim=32, img_size=56
+    ),
+}
 
-def student_of(name, folder, at=lambda net: uniform(net, budget(net, keep_macs=.75)), **args):
+
+def standalone_code():
+    "What the page about loading without the package tells users to copy"
+    return inspect.getsource(standalone)
+
+
+def evenly(net):
+    return uniform(net, budget(net, keep_macs=0.75))
+
+
+def unevenly(net):
+    s = uniform(net, budget(net, keep_macs=0.7))
+    return s.set(0, Left(0, 40)).set(1, Left(2, 0)).set(2, Left(0, 0))
+
+
+def without_one(net):
+    return uniform(net, budget(net, keep_macs=0.7)).set(2, Left(0, 0))
+
+
+def student_of(name, folder, structure=evenly, **args):
     "A pruned model with random weights that are nowhere zero, saved in `folder`"
     torch.manual_seed(0)
-    m = timm.create_model(name, **args).eval().requires_grad_(False)
-    for p in m.parameters(): p.add_(.02*torch.randn_like(p))
-    s = at(read(m)); student = prune(m, s)
-    export.save(folder, student, s, dict(architecture=name, args=args), data_config(m))
+    model = timm.create_model(name, **args).eval().requires_grad_(False)
+    for p in model.parameters():
+        p.add_(0.02 * torch.randn_like(p))
+    s = structure(read(model))
+    student = prune(model, s)
+    save_student(folder, student, s, dict(architecture=name, args=args), data_config(model))
     return student
 
-def photos(model, n=9): return torch.randint(256, (n, *input_shape(model)), dtype=torch.uint8)
+
+def photos(model, n=9):
+    return torch.randint(256, (n, *input_shape(model)), dtype=torch.uint8)
+
 
 @pytest.mark.parametrize('name', cases)
-def test_parity(name, tmp_path):
-    "ONNX and torch.export, any batch: logits within 1e-4, the same top-1; checked by the command itself"
-    student = student_of(name, tmp_path, **cases[name])
-    res = deploy.ship(tmp_path, photos(student), ('onnx','program'))
-    assert all(res[k]['relative']<=1e-4 and res[k]['same_top1']==100 for k in ('onnx','program'))
-    assert json.loads((tmp_path/'report.json').read_text())['exports']==res
+def test_parity(name, tmp_path, fault):
+    "ONNX and torch.export at any batch: logits within 1e-4, the same top-1; the export itself checks it"
+    fault('a student in ONNX and torch.export', 'the same predictions, or an error')
+    student = student_of(name, tmp_path / 's', **cases[name])
+    found = export_student(tmp_path / 's', photos(student), ('onnx', 'program'))
+    for kind in ('onnx', 'program'):
+        assert found[kind]['relative'] <= 1e-4
+        assert found[kind]['same_top1'] == 100
+    assert json.loads((tmp_path / 's' / 'report.json').read_text())['exports'] == found
+
+
+without_dcvit = """
+import sys
+sys.modules['dcvit'] = None
+{code}
+assert sys.modules['dcvit'] is None
+assert not any(name.startswith('dcvit.') for name in sys.modules)
+torch.save(load_plain({folder!r})(torch.load({x!r})), {y!r})
+"""
+
 
 def test_without_dcvit(tmp_path):
     "The lines that the docs show, run where `import dcvit` fails, give the same outputs"
-    def at(net): return uniform(net, budget(net, keep_macs=.7)).set(0, Left(0,40)).set(1, Left(2,0)).set(2, Left(0,0))
-    student = student_of('test_vit', tmp_path/'s', at); x = torch.randn(3, *input_shape(student))
-    torch.save(x, tmp_path/'x.pt')
-    code = f"import sys; sys.modules['dcvit'] = None\n{Path(standalone.__file__).read_text()}\nassert sys.modules['dcvit'] is None and not any(m.startswith('dcvit.') for m in sys.modules)\ntorch.save(load({str(tmp_path/'s')!r})(torch.load({str(tmp_path/'x.pt')!r})), {str(tmp_path/'y.pt')!r})"
-    r = subprocess.run([sys.executable, '-'], input=code, capture_output=True, text=True, cwd=tmp_path)
-    assert r.returncode==0, r.stderr
-    torch.testing.assert_close(torch.load(tmp_path/'y.pt'), student(x), rtol=1e-5, atol=1e-5)
+    student = student_of('test_vit', tmp_path / 's', unevenly)
+    x = torch.randn(3, *input_shape(student))
+    torch.save(x, tmp_path / 'x.pt')
+    paths = dict(folder=str(tmp_path / 's'), x=str(tmp_path / 'x.pt'), y=str(tmp_path / 'y.pt'))
+    code = without_dcvit.format(code=standalone_code(), **paths)
+    python = [sys.executable, '-']
+    done = subprocess.run(python, input=code, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    torch.testing.assert_close(torch.load(tmp_path / 'y.pt'), student(x), rtol=1e-5, atol=1e-5)
+
 
 def test_timm_reads_it(tmp_path):
     "A student of equal blocks is a timm model; one of unequal blocks is refused"
-    student = student_of('test_vit', tmp_path/'s', lambda net: uniform(net, budget(net, keep_macs=.7)).set(2, Left(0,0)))
-    arch = deploy.to_timm(student, tmp_path/'hub')
-    again = timm.create_model(f"local-dir:{tmp_path/'hub'}", pretrained=True).eval()
+    student = student_of('test_vit', tmp_path / 's', without_one)
+    arch = to_timm(student, tmp_path / 'hub')
+    again = timm.create_model(f"local-dir:{tmp_path / 'hub'}", pretrained=True).eval()
     x = torch.randn(2, *input_shape(student))
-    torch.testing.assert_close(again(x), student(x)); assert arch['args']['depth']==len(again.blocks)==len(student.blocks)-1
-    mixed = student_of('test_vit', tmp_path/'t', lambda net: whole(net).set(0, Left(0,9)))
-    with pytest.raises(DcvitError, match='timm has no arguments'): deploy.to_timm(mixed, tmp_path/'no')
-    assert not (tmp_path/'no').exists()
+    torch.testing.assert_close(again(x), student(x))
+    assert arch['args']['depth'] == len(again.blocks) == len(student.blocks) - 1
+    mixed = student_of('test_vit', tmp_path / 't', lambda net: whole(net).set(0, Left(0, 9)))
+    with pytest.raises(DcvitError, match='timm has no arguments'):
+        to_timm(mixed, tmp_path / 'no')
+    assert not (tmp_path / 'no').exists()
 
-@pytest.mark.parametrize('name', ['test_vit','test_convnext','test_resnet','swin_tiny_patch4_window7_224'])
+
+@pytest.mark.parametrize(
+    'name', ['test_vit', 'test_convnext', 'test_resnet', 'swin_tiny_patch4_window7_224']
+)
 def test_fine_tuning(name, tmp_path):
-    "A loaded student trains as a timm model does: new head, checkpointed blocks, layer decay groups; the loss falls and gradients reach every parameter"
-    student_of(name, tmp_path, **cases[name]); student = dcvit.load(tmp_path)
-    student.requires_grad_(True).train(); student.reset_classifier(3); student.set_grad_checkpointing(True)
-    groups = param_groups_layer_decay(student, weight_decay=.05, layer_decay=.7)
-    assert {id(p) for g in groups for p in g['params']}=={id(p) for p in student.parameters()} and len({g['lr_scale'] for g in groups})>1
-    opt = create_optimizer_v2(groups, 'adamw', lr=2e-3)
-    torch.manual_seed(0); x,y = torch.randn(12, *input_shape(student)), torch.arange(12)%3; losses = []
-    for _ in range(6):
-        loss = F.cross_entropy(student(x), y); opt.zero_grad(); loss.backward(); opt.step(); losses.append(loss.item())
-    assert losses[-1]<losses[0] and all(p.grad is not None and p.grad.isfinite().all() for p in student.parameters())
+    "A loaded student trains as a timm model does, with a new head, checkpointing and layer decay"
+    student_of(name, tmp_path / 's', **cases[name])
+    student = dcvit.load(tmp_path / 's')
+    student.requires_grad_(True).train()
+    student.reset_classifier(3)
+    student.set_grad_checkpointing(True)
+    groups = param_groups_layer_decay(student, weight_decay=0.05, layer_decay=0.7)
+    grouped = {id(p) for group in groups for p in group['params']}
+    assert grouped == {id(p) for p in student.parameters()}
+    assert len({group['lr_scale'] for group in groups}) > 1
+    losses = train(student, groups)
+    assert losses[-1] < losses[0]
+    for p in student.parameters():
+        assert p.grad is not None
+        assert p.grad.isfinite().all()
     # and what comes out of training can be used as before
     student.eval().set_grad_checkpointing(False)
-    torch.export.export(student, (x[:2],))
+    torch.export.export(student, (torch.randn(2, *input_shape(student)),))
+
+
+def train(model, groups, steps=6):
+    optimizer = create_optimizer_v2(groups, 'adamw', lr=2e-3)
+    torch.manual_seed(0)
+    x = torch.randn(12, *input_shape(model))
+    y = torch.arange(12) % 3
+    losses = []
+    for _ in range(steps):
+        loss = F.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+refused = [
+    ('export {tmp}/none', 'not a saved student'),
+    ('export {tmp}/s --formats x', 'no format'),
+    ('eval demo --latency --runtimes x', 'no runtime'),
+    ('export {tmp}/s --formats timm', 'timm has no arguments'),
+]
+
 
 def test_command(cli, tmp_path, capsys):
     "The command writes, checks and reports; bad words are one sentence"
-    assert cli('compress','demo','--recipe','closed-form','--keep-macs','.6','--out',tmp_path/'s').returncode==0
-    r = cli('export', tmp_path/'s', '--int8', '--n', '40')
-    assert r.returncode==0 and 'same top-1 on 100.00% of 40 images' in r.stdout, r.stderr
-    assert {'model.onnx','model.int8.onnx','model.pt2'} <= {p.name for p in (tmp_path/'s').iterdir()}
-    r = cli('eval', tmp_path/'s', '--latency', '--runtimes', 'eager,onnx', '--teacher', 'demo')
-    assert r.returncode==0 and r.stdout.count('onnx')==4, r.stderr
-    for words,says in ((['export', tmp_path/'none'], 'not a saved student'), (['export', tmp_path/'s', '--formats', 'x'], 'no format'), (['eval', 'demo', '--latency', '--runtimes', 'x'], 'no runtime'), (['export', tmp_path/'s', '--formats', 'timm'], 'timm has no arguments')):
-        assert run([*map(str, words)])==2; assert says in capsys.readouterr().err
+    folder = tmp_path / 's'
+    words = ['--recipe', 'closed-form', '--keep-macs', '.6', '--out', folder]
+    assert cli('compress', 'demo', *words).returncode == 0
+    done = cli('export', folder, '--int8', '--n', '40')
+    assert done.returncode == 0, done.stderr
+    assert 'same top-1 on 100.00% of 40 images' in done.stdout
+    written = {path.name for path in folder.iterdir()}
+    assert {'model.onnx', 'model.int8.onnx', 'model.pt2'} <= written
+    done = cli('eval', folder, '--latency', '--runtimes', 'onnx', '--teacher', 'demo')
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('onnx') == 4
+    for line, says in refused:
+        assert run(line.format(tmp=tmp_path).split()) == 2
+        assert says in capsys.readouterr().err

@@ -1,189 +1,462 @@
 """Every boundary against input that nobody meant to send: it works, or it says one sentence."""
-import json, shutil, subprocess, sys, time
+
+import functools
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from copy import deepcopy
 from pathlib import Path
 
-import numpy as np, pytest, torch
-from hypothesis import HealthCheck, given, settings, strategies as st
-from PIL import Image
-import dcvit
-from conftest import command
-from dcvit import cli as cli_module
-from dcvit.blocks import DcvitError
-from dcvit.data import open_image
 import malformed
+import numpy as np
+import pytest
+import torch
+from conftest import command
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import load_file, save_file
 
-many = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+import dcvit
+from dcvit.base.errors import DcvitError
+from dcvit.cli import main as commands
+from dcvit.cli.words import fresh_folder
+from dcvit.images.decode import open_image
+
+health = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+many = settings(max_examples=40, deadline=None, suppress_health_check=health)
+closed = dict(recipe='closed-form', timing=False, progress=False)
+
 
 @pytest.fixture(scope='module')
 def saved(tmp_path_factory, teacher, digits):
     "A student, a family and a run folder of the demo teacher"
-    d = tmp_path_factory.mktemp('saved'); few = digits['train'][:30]
-    dcvit.compress(teacher, few, keep_macs=.6, recipe='closed-form', timing=False, progress=False, run_dir=d/'run').save(d/'student')
-    dcvit.family(teacher, few, budgets=(.5,.8), calibration=4, progress=False).save(d/'family')
-    return d
+    folder, few = tmp_path_factory.mktemp('saved'), digits['train'][:30]
+    made = dcvit.compress(teacher, few, keep_macs=0.6, run_dir=folder / 'run', **closed)
+    made.save(folder / 'student')
+    family = dcvit.family(teacher, few, budgets=(0.5, 0.8), calibration=4, progress=False)
+    family.save(folder / 'family')
+    return folder
+
+
+def works_or_says(call):
+    try:
+        call()
+    except DcvitError as e:
+        assert str(e) and '\n' not in str(e)[:400]
+
 
 # image files
 
-@pytest.mark.parametrize('kind', ['good','bad'])
-def test_image_files(kind, tmp_path):
-    "Read correctly, or refused by name"
-    files = malformed.write(tmp_path, getattr(malformed, kind)); assert len(files)>=100
-    want = {n: s for n,_,*s in getattr(malformed, kind)()}
-    grey = np.asarray(Image.fromarray(malformed.photo()).convert('L'), dtype=float)
-    for p in files:
-        if kind=='bad':
-            with pytest.raises(DcvitError) as e: open_image(p)
-            assert p.name in str(e.value)
-            continue
-        im = open_image(p); assert im.mode=='RGB' and im.size==want[p.name][0]
-        if im.size==(64,48) and not p.name.startswith(('turned','lab')): assert np.corrcoef(np.asarray(im.convert('L'), dtype=float).ravel(), grey.ravel())[0,1]>(.2 if p.name[0] in '1qI' else .85), p.name
 
-def test_skip_bad_images(cli, tmp_path):
+def gray(im):
+    return np.asarray(im.convert('L'), dtype=float).ravel()
+
+
+def test_good_image_files(tmp_path, fault):
+    "They are read, and look as they should"
+    sizes = {name: size for name, _, size in malformed.good()}
+    files = malformed.write(tmp_path, malformed.good)
+    what = 'image files: formats, modes, rotations, animations, wrong extensions, odd names'
+    fault(what, 'read, and look as they should', len(files))
+    photo = gray(Image.fromarray(malformed.photo()))
+    assert len(files) >= 100
+    for path in files:
+        im = open_image(path)
+        assert im.mode == 'RGB' and im.size == sizes[path.name]
+        if im.size == (64, 48) and not path.name.startswith(('turned', 'lab')):
+            alike = np.corrcoef(gray(im), photo)[0, 1]
+            assert alike > (0.2 if path.name[0] in '1qI' else 0.85), path.name
+
+
+def test_bad_image_files(tmp_path, fault):
+    "They are refused by name"
+    files = malformed.write(tmp_path, malformed.bad)
+    fault('image files: cut, empty, text, noise, bombs, lines', 'refused by name', len(files))
+    assert len(files) >= 100
+    for path in files:
+        with pytest.raises(DcvitError) as e:
+            open_image(path)
+        assert path.name in str(e.value)
+
+
+def test_skip_bad_images(cli, tmp_path, fault):
     "The default stops at the first bad file; the flag carries on and lists what it skipped"
-    good,bad = malformed.write(tmp_path/'few', malformed.good), malformed.write(tmp_path/'few', malformed.bad)
-    words = ['compress','demo',tmp_path/'few','--recipe','closed-form','--keep-macs','.6','--out',tmp_path/'s']
-    p = cli(*words); assert p.returncode==2 and 'not an image' in p.stderr and 'Traceback' not in p.stderr and not (tmp_path/'s').exists()
-    p = cli(*words, '--skip-bad-images'); assert p.returncode==0, p.stderr
-    r = json.loads((tmp_path/'s'/'report.json').read_text())['few_shot']
-    assert r['images']==len(good) and len(r['skipped'])==len(bad) and all(any(b.name in s for s in r['skipped']) for b in bad) and p.stdout.count('skipped ')==len(bad)
+    good = malformed.write(tmp_path / 'few', malformed.good)
+    bad = malformed.write(tmp_path / 'few', malformed.bad)
+    what = 'good and bad image files with --skip-bad-images'
+    fault(what, 'skipped, listed, counted in the report', len(good) + len(bad))
+    words = ['compress', 'demo', tmp_path / 'few', '--recipe', 'closed-form', '--keep-macs', '.6']
+    words += ['--out', tmp_path / 's']
+    done = cli(*words)
+    assert done.returncode == 2 and 'not an image' in done.stderr and 'Traceback' not in done.stderr
+    assert not (tmp_path / 's').exists()
+    done = cli(*words, '--skip-bad-images')
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / 's' / 'report.json').read_text())['few_shot']
+    assert report['images'] == len(good) and len(report['skipped']) == len(bad)
+    assert all(any(path.name in why for why in report['skipped']) for path in bad)
+    assert done.stdout.count('skipped ') == len(bad)
 
-@given(cut=st.floats(0,1), flips=st.lists(st.tuples(st.floats(0,.999), st.integers(0,255)), max_size=8), fmt=st.sampled_from([*malformed.formats.items()]))
-@many
-def test_any_bytes_are_an_image_or_a_sentence(cut, flips, fmt, tmp_path):
-    d = bytearray(malformed.coded(fmt[1])); d = d[:max(1, int(len(d)*cut))] if cut<.7 else d
-    for at,v in flips: d[int(at*len(d))] = v
-    p = tmp_path/f'x.{fmt[0]}'; p.write_bytes(d)
-    try: im = open_image(p); assert im.mode=='RGB'
-    except DcvitError as e: assert 'x.' in str(e)
+
+flips = st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=8)
+
+
+def test_any_bytes_are_an_image_or_a_sentence(tmp_path, fault):
+    fault('bytes of an image flipped or cut at random', 'read or refused', 40)
+
+    @given(st.floats(0, 1), flips, st.sampled_from([*malformed.formats.items()]))
+    @many
+    def check(cut, flipped, kind):
+        data = bytearray(malformed.coded(kind[1]))
+        if cut < 0.7:
+            data = data[: max(1, int(len(data) * cut))]
+        for at, value in flipped:
+            data[int(at * len(data))] = value
+        path = tmp_path / f'x.{kind[0]}'
+        path.write_bytes(data)
+        try:
+            assert open_image(path).mode == 'RGB'
+        except DcvitError as e:
+            assert 'x.' in str(e)
+
+    check()
+
 
 # folders
+
 
 def leaves(obj, at=()):
     "Paths of everything inside a JSON value"
     yield at
-    for k,v in obj.items() if isinstance(obj, dict) else enumerate(obj) if isinstance(obj, list) else (): yield from leaves(v, (*at,k))
+    items = (
+        obj.items() if isinstance(obj, dict) else enumerate(obj) if isinstance(obj, list) else ()
+    )
+    for key, value in items:
+        yield from leaves(value, (*at, key))
 
-def replaced(obj, at, v):
-    "`obj` with another value at a path, or without it"
-    if not at: return v
-    out = dict(obj) if isinstance(obj, dict) else list(obj)
-    if v is gone and len(at)==1: del out[at[0]]
-    else: out[at[0]] = replaced(obj[at[0]], at[1:], v)
-    return out
 
 gone = object()
-odd = st.one_of(st.just(gone), st.none(), st.booleans(), st.integers(-2**70, 2**70), st.floats(), st.text(max_size=12), st.sampled_from(['../../etc/passwd','/etc/passwd','hf-hub:a/b','__import__("os")','x'*5000, [], {}, [[]], {'a': [1]}, 10**400]), st.lists(st.integers(-3,400), max_size=3))
 
-def outside(folder):
-    "What lies beside a folder; must not change"
-    return sorted(p.name for p in folder.parent.iterdir())
 
-def works_or_says(f):
-    try: f()
-    except DcvitError as e: assert str(e) and '\n' not in str(e)[:400]
+def replaced(obj, at, value):
+    "`obj` with another value at a path, or without it"
+    if not at:
+        return value
+    out = dict(obj) if isinstance(obj, dict) else list(obj)
+    if value is gone and len(at) == 1:
+        del out[at[0]]
+    else:
+        out[at[0]] = replaced(obj[at[0]], at[1:], value)
+    return out
 
-@pytest.mark.parametrize('kind,file,load', [('student','structure.json',lambda d: dcvit.load(d)), ('student','structure.json',lambda d: cli_module._fresh(d)), ('family','family.json',lambda d: dcvit.load_family(d).student(dcvit.load_family(d).structure(keep_macs=.6)))])
-@given(data=st.data())
-@settings(many, max_examples=20)
-def test_any_description(kind, file, load, data, saved, tmp_path):
-    "One value of the JSON is replaced or removed; or the text is damaged"
-    d = tmp_path/'d'; shutil.rmtree(d, ignore_errors=True); shutil.copytree(saved/kind, d); before = outside(d)
-    obj = json.loads((d/file).read_text())
-    if data.draw(st.integers(0,4)): 
-        obj = replaced(obj, data.draw(st.sampled_from([p for p in leaves(obj) if p])), data.draw(odd)); text = json.dumps(obj)
-    else: text = json.dumps(obj); i = data.draw(st.integers(0, len(text)-1)); text = text[:i]+data.draw(st.text(max_size=3))+text[i+data.draw(st.integers(0,3)):]
-    (d/file).write_text(text, encoding='utf-8', errors='surrogatepass')
-    works_or_says(lambda: load(d)); assert outside(d)==before
 
-@given(at=st.integers(0, 4000), byte=st.integers(0,255), cut=st.integers(0, 10**6))
-@many
-def test_any_weights(at, byte, cut, saved, tmp_path):
-    "A flipped byte in the header of the weights, or a cut file"
-    d = tmp_path/'d'; shutil.rmtree(d, ignore_errors=True); shutil.copytree(saved/'student', d)
-    w = bytearray((d/'model.safetensors').read_bytes()); w[at] = byte; w = w[:cut] if cut<len(w) and at%2 else w
-    (d/'model.safetensors').write_bytes(w); works_or_says(lambda: dcvit.load(d))
+words_like = ['../../etc/passwd', '/etc/passwd', 'hf-hub:a/b', '__import__("os")', 'x' * 5000]
+odd = st.one_of(
+    st.just(gone),
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    st.text(max_size=12),
+    st.sampled_from([*words_like, [], {}, [[]], {'a': [1]}, 10**400]),
+    st.lists(st.integers(-3, 400), max_size=3),
+)
 
-@given(text=st.one_of(st.text(max_size=40), st.recursive(st.one_of(st.none(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5)), lambda c: st.one_of(st.lists(c, max_size=3), st.dictionaries(st.text(max_size=8), c, max_size=3)), max_leaves=8).map(json.dumps)))
-@settings(many, max_examples=25)
-def test_any_run_folder(text, saved, teacher, digits, tmp_path):
+
+def damaged(data, obj):
+    "A description with one value replaced or removed, or its text damaged"
+    if data.draw(st.integers(0, 4)):
+        at = data.draw(st.sampled_from([path for path in leaves(obj) if path]))
+        return json.dumps(replaced(obj, at, data.draw(odd)))
+    text = json.dumps(obj)
+    i = data.draw(st.integers(0, len(text) - 1))
+    return text[:i] + data.draw(st.text(max_size=3)) + text[i + data.draw(st.integers(0, 3)) :]
+
+
+def from_family(folder):
+    family = dcvit.load_family(folder)
+    family.student(family.structure(keep_macs=0.6))
+
+
+descriptions = [
+    ('student', 'structure.json', dcvit.load),
+    ('student', 'structure.json', fresh_folder),
+    ('family', 'family.json', from_family),
+]
+
+
+@pytest.mark.parametrize('kind,file,load', descriptions, ids=['load', 'out', 'family'])
+def test_any_description(kind, file, load, saved, tmp_path, fault):
+    what = 'structure.json and family.json with any value replaced or removed'
+    fault(what, 'loaded or refused', 20)
+
+    @given(st.data())
+    @settings(many, max_examples=20)
+    def check(data):
+        folder = tmp_path / 'd'
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(saved / kind, folder)
+        beside = sorted(p.name for p in tmp_path.iterdir())
+        text = damaged(data, json.loads((folder / file).read_text()))
+        (folder / file).write_text(text, encoding='utf-8', errors='surrogatepass')
+        works_or_says(lambda: load(folder))
+        assert sorted(p.name for p in tmp_path.iterdir()) == beside
+
+    check()
+
+
+def test_any_weights(saved, tmp_path, fault):
+    fault('weights with a flipped byte, or cut', 'loaded or refused', 40)
+
+    @given(st.integers(0, 4000), st.integers(0, 255), st.integers(0, 10**6))
+    @many
+    def check(at, byte, cut):
+        folder = tmp_path / 'd'
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(saved / 'student', folder)
+        weights = bytearray((folder / 'model.safetensors').read_bytes())
+        weights[at] = byte
+        if cut < len(weights) and at % 2:
+            weights = weights[:cut]
+        (folder / 'model.safetensors').write_bytes(weights)
+        works_or_says(lambda: dcvit.load(folder))
+
+    check()
+
+
+json_values = st.recursive(
+    st.one_of(st.none(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5)),
+    lambda c: st.one_of(
+        st.lists(c, max_size=3), st.dictionaries(st.text(max_size=8), c, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def test_any_run_folder(saved, teacher, digits, tmp_path, fault):
     "A configuration that is damaged, or of another version, is refused"
-    d = tmp_path/'run'; shutil.rmtree(d, ignore_errors=True); shutil.copytree(saved/'run', d); (d/'config.json').write_text(text, encoding='utf-8', errors='surrogatepass')
-    with pytest.raises(DcvitError): dcvit.compress(teacher, digits['train'][:30], keep_macs=.6, recipe='closed-form', timing=False, progress=False, run_dir=d)
+    fault('run folder with a damaged configuration', 'refused', 25)
 
-words = st.one_of(st.sampled_from(['demo','info','compress','family','at','eval','export','bench','--keep-macs','--keep_params','.5','1e999','nan','-1','--n','0','-5','--out','/dev/null','--recipe','--set','lr=nan','space=x','--args','{}','[1]','{"a":','--mean','--eval','--seed','--device','meta','--help','--version','','-','--','--budgets','.5,.6','x/../..','\0','--metric-set']), st.text(max_size=10))
+    @given(st.one_of(st.text(max_size=40), json_values.map(json.dumps)))
+    @settings(many, max_examples=25)
+    def check(text):
+        folder = tmp_path / 'run'
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(saved / 'run', folder)
+        (folder / 'config.json').write_text(text, encoding='utf-8', errors='surrogatepass')
+        with pytest.raises(DcvitError):
+            dcvit.compress(teacher, digits['train'][:30], keep_macs=0.6, run_dir=folder, **closed)
 
-@given(argv=st.lists(words, max_size=6))
-@many
-def test_any_command_line(argv, capsys, tmp_path, monkeypatch):
+    check()
+
+
+def test_another_run_folder(teacher, digits, tmp_path, saved, fault):
+    "What another run asked for is named"
+    fault('run folder of another request', 'refused, differences named')
+    shutil.copytree(saved / 'run', tmp_path / 'run')
+    config = json.loads((tmp_path / 'run' / 'config.json').read_text())
+    config['recipe']['lr'] = 9
+    (tmp_path / 'run' / 'config.json').write_text(json.dumps(config))
+    with pytest.raises(DcvitError, match='another configuration: recipe.lr'):
+        few = digits['train'][:30]
+        dcvit.compress(teacher, few, keep_macs=0.6, run_dir=tmp_path / 'run', **closed)
+
+
+def test_two_processes_on_one_run_folder(cli, tmp_path, fault):
+    "One wins, the other says so; the winner is not disturbed"
+    fault('two processes on one run folder', 'one wins, the other says so')
+    numbers = 'trial_length=20,step_length=5,unit=step,metric_iters=50,metric_warmup=5'
+    words = ['compress', 'demo', '--keep-macs', '.6', '--recipe', 'paper', '--set', numbers]
+    words += ['--run-dir', str(tmp_path / 'run'), '--out']
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    first = subprocess.Popen([command, *words, str(tmp_path / 'a')], **quiet)
+    end = time.time() + 120
+    while not (tmp_path / 'run' / 'config.json').exists() and time.time() < end:
+        time.sleep(0.1)
+    done = cli(*words, tmp_path / 'b')
+    assert done.returncode == 2 and 'in use by another process' in done.stderr
+    assert not (tmp_path / 'b').exists()
+    assert first.wait(timeout=300) == 0 and (tmp_path / 'a' / 'structure.json').exists()
+
+
+def test_read_only_output(teacher, digits, tmp_path, fault):
+    "A folder that cannot be written is a sentence, before and after the work"
+    fault('output that cannot be written', 'refused', 2)
+    folder = tmp_path / 'ro'
+    folder.mkdir()
+    mount = ['mount', '-t', 'tmpfs', '-o', 'ro', 'tmpfs', folder]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip('mounting a tmpfs is not allowed here')
+    try:
+        with pytest.raises(DcvitError, match='cannot use'):
+            dcvit.compress(
+                teacher, digits['train'], n=20, keep_macs=0.6, run_dir=folder / 'run', **closed
+            )
+        made = dcvit.compress(teacher, digits['train'], n=20, keep_macs=0.6, **closed)
+        with pytest.raises(DcvitError, match='cannot write'):
+            made.save(folder / 'student')
+    finally:
+        subprocess.run(['umount', folder])
+
+
+def test_names_stay_inside(saved, tmp_path, fault):
+    "Tensor names with paths in them are names, not paths"
+    fault('tensor names with paths in them', 'refused, nothing written', 2)
+    folder = tmp_path / 'd'
+    shutil.copytree(saved / 'student', folder)
+    more = {'../../escaped': torch.zeros(1), '/tmp/escaped': torch.zeros(1)}
+    save_file(load_file(folder / 'model.safetensors') | more, folder / 'model.safetensors')
+    with pytest.raises(DcvitError, match='escaped'):
+        dcvit.load(folder)
+    assert not (tmp_path.parent / 'escaped').exists() and not Path('/tmp/escaped').exists()
+
+
+# kills
+
+
+saver = '''
+import sys
+import dcvit
+
+student, folder, kind = sys.argv[1:]
+if kind == 'family':
+    made = dcvit.load_family(student)
+else:
+    made = dcvit.load_family(student).result(keep_macs=float(kind), polish=False)
+print('ready', flush=True)
+while True:
+    made.save(folder)
+'''
+
+
+def kill_savers(saved, folder, kinds, kills, seed):
+    "Start a process that saves over and over, kill it at a random instant; once for each kill"
+    rng = random.Random(seed)
+    for i in range(kills):
+        words = [
+            sys.executable,
+            '-c',
+            saver,
+            str(saved / 'family'),
+            str(folder),
+            kinds[i % len(kinds)],
+        ]
+        child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert child.stdout.readline() == 'ready\n'
+        time.sleep(rng.uniform(0.01, 0.25))
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        yield i
+
+
+kills = 6  # every one starts a process anew
+
+
+@pytest.mark.parametrize('kinds', [('0.7', '0.55'), ('family',)], ids=['student', 'family'])
+def test_killed_while_saving(kinds, saved, tmp_path, fault):
+    "A folder is at every instant the whole old one or the whole new one"
+    fault(
+        'killed while a folder is first written or overwritten',
+        'the whole old one or the whole new one',
+        kills,
+    )
+    folder = tmp_path / 'out' / 'it'
+    load = dcvit.load_family if kinds == ('family',) else dcvit.load
+    for _ in kill_savers(saved, folder, kinds, kills, 0):
+        if folder.exists():
+            load(folder)
+    family = dcvit.load_family(saved / 'family')
+    made = family if kinds == ('family',) else family.result(keep_macs=0.6)
+    made.save(folder)
+    load(folder)
+    assert [p.name for p in folder.parent.iterdir()] == ['it']
+
+
+# the command line
+
+
+some_words = [
+    'demo', 'info', 'compress', 'family', 'at', 'eval', 'export', 'bench', '--keep-macs', '--keep_params', '.5',
+    '1e999', 'nan', '-1', '--n', '0', '-5', '--out', '/dev/null', '--recipe', '--set', 'lr=nan', 'space=x', '--args',
+    '{}', '[1]', '{"a":', '--mean', '--eval', '--seed', '--device', 'meta', '--help', '--version', '', '-', '--',
+    '--budgets', '.5,.6', 'x/../..', '\0', '--metric-set', '--latency-batch', '--block', '99', '--quiet',
+]  # fmt: skip
+words = st.one_of(st.sampled_from(some_words), st.text(max_size=10))
+
+
+def would_start(*args, **kw):
+    raise DcvitError('would start')
+
+
+def test_any_command_line(capsys, tmp_path, monkeypatch, fault):
     "A status and at most one sentence; never a traceback. Commands that would start to work are not run here"
+    fault('any words on the command line', 'status 0 or 2, at most one sentence', 40)
     monkeypatch.chdir(tmp_path)
-    def stop(*a, **k): raise DcvitError('would start')
-    for n in ('compress','family','demo'): monkeypatch.setitem(cli_module.commands, n, _with_signature(cli_module.commands[n], stop))
-    monkeypatch.setitem(cli_module.commands, 'bench', _with_signature(cli_module.bench, stop))
-    try: status = cli_module.run(argv)
-    except SystemExit as e: status = e.code or 0
-    assert status in (0, 2)
-    err = capsys.readouterr().err; assert 'Traceback' not in err and err.count('\n')<=1 + ' '.join(argv).count('\n'), err
+    for name in ('compress', 'family', 'demo', 'bench'):
+        same_options = functools.wraps(commands.commands[name])(would_start)
+        monkeypatch.setitem(commands.commands, name, same_options)
 
-def _with_signature(f, g):
-    import functools
-    return functools.wraps(f)(g)
+    @given(st.lists(words, max_size=6))
+    @many
+    def check(argv):
+        try:
+            status = commands.run(argv)
+        except SystemExit as e:
+            status = e.code or 0
+        err = capsys.readouterr().err
+        assert status in (0, 2)
+        assert 'Traceback' not in err and err.count('\n') <= 1 + ' '.join(argv).count('\n'), err
+
+    check()
+
 
 # numbers at the edge
 
-@pytest.mark.parametrize('kind', ['half','bfloat16','constant','one','few','inputs'])
-def test_numbers_at_the_edge(kind, teacher, digits):
-    "Half-precision checkpoints, constant images, a single image, more neurons than samples: a finite student, or a sentence"
-    from copy import deepcopy
-    m,x = deepcopy(teacher),digits['train'][:20]
-    if kind=='half': m = m.half()
-    if kind=='bfloat16': m = m.bfloat16()
-    if kind=='constant': x = torch.full_like(x, 128)
-    if kind=='one': x = x[:1]
-    if kind=='few': x = x[:2] # 34 tokens for 192 neurons
-    if kind=='inputs':
-        with pytest.raises(DcvitError, match='floats from 0 to 1'): dcvit.compress(m, x.float()*float('nan'), keep_macs=.6, progress=False)
-        return
-    for recipe in ('closed-form', dcvit.Recipe(unit='step', step_length=3, trial_length=3, metric_iters=3, metric_warmup=1, space='paper', augment='none')):
-        res = dcvit.compress(m, x, keep_macs=.6, recipe=recipe, timing=False, progress=False)
-        assert all(p.isfinite().all() for p in res.model.parameters()) and np.isfinite(res.report['fidelity']['few_shot']['kl'])
-        if kind in ('half','bfloat16'): assert next(m.parameters()).dtype in (torch.float16, torch.bfloat16) # the teacher is not changed
 
-def test_two_processes_on_one_run_folder(cli, tmp_path):
-    "One wins, the other says so; the winner is not disturbed"
-    words = ['compress','demo','--keep-macs','.6','--set','space=paper,trial_length=20,step_length=5,unit=step','--run-dir',str(tmp_path/'run')]
-    first = subprocess.Popen([command,*words,'--out',str(tmp_path/'a')], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    end = time.time()+120
-    while not (tmp_path/'run'/'config.json').exists() and time.time()<end: time.sleep(.1)
-    p = cli(*words, '--out', tmp_path/'b')
-    assert p.returncode==2 and 'in use by another process' in p.stderr and not (tmp_path/'b').exists()
-    assert first.wait(timeout=300)==0 and (tmp_path/'a'/'structure.json').exists()
+def shortest_paper():
+    lengths = dict(step_length=3, trial_length=3, metric_iters=3, metric_warmup=1)
+    return dcvit.PaperRecipe(unit='step', augment='none', **lengths)
 
-def test_older_run_folder(teacher, digits, tmp_path, saved):
-    "A run folder whose configuration another version wrote is named, with what differs"
-    shutil.copytree(saved/'run', tmp_path/'run'); c = json.loads((tmp_path/'run'/'config.json').read_text()); del c['recipe']['held']; c['recipe']['speed'] = 9
-    (tmp_path/'run'/'config.json').write_text(json.dumps(c))
-    with pytest.raises(DcvitError, match='another configuration: .*recipe.held'): dcvit.compress(teacher, digits['train'][:30], keep_macs=.6, recipe='closed-form', timing=False, progress=False, run_dir=tmp_path/'run')
 
-def test_read_only_output(teacher, digits, tmp_path):
-    "A folder that cannot be written is a sentence, before and after the work"
-    d = tmp_path/'ro'; d.mkdir()
-    if subprocess.run(['mount','-t','tmpfs','-o','ro','tmpfs',d], capture_output=True).returncode: pytest.skip('mounting a tmpfs is not allowed here')
-    try:
-        with pytest.raises(DcvitError, match='cannot use'): dcvit.compress(teacher, digits['train'], n=20, keep_macs=.6, run_dir=d/'run', progress=False)
-        res = dcvit.compress(teacher, digits['train'], n=20, keep_macs=.6, recipe='closed-form', timing=False, progress=False)
-        with pytest.raises(DcvitError, match='cannot write'): res.save(d/'student')
-    finally: subprocess.run(['umount', d])
+@pytest.mark.parametrize('kind', ['half', 'bfloat16', 'constant', 'one', 'few'])
+def test_numbers_at_the_edge(kind, teacher, digits, fault):
+    "Half-precision checkpoints, constant images, a single image, more neurons than samples: a finite student"
+    what = 'float16 and bfloat16 teachers, constant images, one image, more neurons than samples'
+    fault(what, 'a finite student', 2)
+    model, x = deepcopy(teacher), digits['train'][:20]
+    if kind in ('half', 'bfloat16'):
+        model = model.to(dict(half=torch.float16, bfloat16=torch.bfloat16)[kind])
+    x = dict(constant=torch.full_like(x, 128), one=x[:1], few=x[:2]).get(
+        kind, x
+    )  # 2: 34 tokens for 192 neurons
+    dtype = next(model.parameters()).dtype
+    for recipe in ('closed-form', shortest_paper()):
+        made = dcvit.compress(model, x, keep_macs=0.6, **{**closed, 'recipe': recipe})
+        assert all(p.isfinite().all() for p in made.model.parameters())
+        assert np.isfinite(made.report['fidelity']['few_shot']['kl'])
+        assert next(model.parameters()).dtype == dtype  # the teacher is not changed
 
-def test_names_stay_inside(saved, tmp_path):
-    "Tensor names with paths in them are names, not paths"
-    from safetensors.torch import load_file, save_file
-    d = tmp_path/'d'; shutil.copytree(saved/'student', d); w = load_file(d/'model.safetensors')
-    save_file({**w, '../../escaped': torch.zeros(1), '/tmp/escaped': torch.zeros(1)}, d/'model.safetensors')
-    with pytest.raises(DcvitError, match='escaped'): dcvit.load(d)
-    assert not (tmp_path.parent/'escaped').exists() and not Path('/tmp/escaped').exists()
+
+def test_pixels_that_are_not_numbers(teacher, digits):
+    with pytest.raises(DcvitError, match='floats from 0 to 1'):
+        x = digits['train'][:20].float() * float('nan')
+        dcvit.compress(teacher, x, keep_macs=0.6, progress=False)
+
+
+def test_the_global_random_state_stays(teacher, digits):
+    state = torch.get_rng_state()
+    dcvit.compress(teacher, digits['train'][:20], keep_macs=0.6, **closed)
+    assert torch.equal(state, torch.get_rng_state())
+
 
 def test_imports_are_light():
     "`import dcvit` takes nothing that is only needed later"
-    code = "import sys, dcvit; print(*[m for m in ('timm','torchvision','matplotlib','seaborn','ipywidgets','onnx','onnxruntime','onnxscript','ray','sklearn','pandas') if m in sys.modules])"
-    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip()==''
+    later = 'timm torchvision matplotlib seaborn ipywidgets onnx onnxruntime onnxscript ray pandas'
+    code = f'import sys, dcvit; print(*[m for m in {later.split()} if m in sys.modules])'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout.strip() == ''
