@@ -1,0 +1,227 @@
+"""Render the notebooks into _docs with Sphinx and MyST-NB, where Quarto is not installed, and check the result.
+
+python tools/site.py
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import nbformat
+import yaml
+from nb import front_title, name_of, notebooks, processed, root
+
+docs, work = root / '_docs', root / '_site'
+
+conf = '''
+from docutils import nodes
+from latex2mathml.converter import convert
+
+project = {title!r}
+copyright = "2026 onwards, dcvit contributors"
+extensions = ["myst_nb"]
+nb_execution_mode = "off"
+myst_enable_extensions = ["dollarmath", "amsmath"]
+myst_heading_anchors = 5
+html_theme = "pydata_sphinx_theme"
+html_title = {title!r}
+html_theme_options = dict(
+    github_url={repo!r}, show_prev_next=True, navbar_center=[], secondary_sidebar_items=["page-toc"]
+)
+html_sidebars = {{"**": ["globaltoc"]}}
+html_math_renderer = "mathml"
+html_show_sourcelink = True
+html_context = dict(default_mode="light")
+html_css_files = ["site.css"]
+html_static_path = ["_static"]
+suppress_warnings = ["mystnb.unknown_mime_type", "myst.header"]
+
+
+# Formulas as MathML, which browsers draw themselves: no script, no network
+def inline(self, node):
+    self.body.append('<span class="math">' + convert(node.astext()) + "</span>")
+    raise nodes.SkipNode
+
+
+def block(self, node):
+    drawn = convert(node.astext(), display="block")
+    self.body.append('<div class="math">' + drawn + "</div>")
+    raise nodes.SkipNode
+
+
+def setup(app):
+    app.add_html_math_renderer("mathml", (inline, None), (block, None))
+'''
+css = '''
+.bd-article h3 {font-size: 1.2rem; margin-top: 1.5rem}
+.bd-page-width {max-width: 96rem}
+.bd-sidebar-primary {flex: 0 0 15rem}
+.bd-sidebar-secondary {width: 13rem}
+.bd-main .bd-content .bd-article-container {max-width: 62rem}
+.cell_output img {max-width: 100%; height: auto}
+.bd-article pre {white-space: pre-wrap; overflow-wrap: anywhere; font-size: .82rem}
+.cell_output {overflow-x: auto}
+table.dataframe {font-size: .85rem}
+table.dataframe td {text-align: right; padding: .15rem .6rem}
+div.cell div.cell_input {border-left: 3px solid #4C72B0}
+blockquote {border-left: 0; padding-left: 0; font-size: 1.15rem; background: none}
+.bd-sidebar-primary ul {list-style: none; padding-left: .5rem}
+.bd-sidebar-primary li {margin: .15rem 0}
+.bd-sidebar-primary p.caption {margin: .8rem 0 .2rem; font-weight: 600}
+.bd-sidebar-primary .current > a {font-weight: 700}
+div.math {margin: 1rem 0; font-size: 1.1rem; overflow-x: auto; flex-direction: row; justify-content: center}
+'''
+
+
+def local_links(text, host, depth):
+    "Links to the published site, as links between the pages made here"
+    up = '../' * depth
+
+    def unlinked(match):
+        return re.sub(r'\[`([^`]+)`\]\([^)]*\)', r'\1', match[0])
+
+    text = re.sub(r'```python.*?```', unlinked, text, flags=re.S)
+    return re.sub(re.escape(host) + r'/([\w/]+)\.html', lambda m: f'{up}{m[1]}.ipynb', text)
+
+
+def entry(cell):
+    "nbdev's API entry (Markdown made by `show_doc`) as a Markdown cell, so that its heading is one of the page's"
+    text = ''.join(''.join(o.data.get('text/markdown', '')) for o in cell.outputs if 'data' in o)
+    text = re.sub(r'\{target="_blank"[^}]*\}', '', text)
+    return nbformat.v4.new_markdown_cell(re.sub(r'^---\s+', '', text))
+
+
+def is_for_pages(output):
+    widget = 'application/vnd.jupyter.widget-view+json' in output.get('data', {})
+    return not widget and output.get('name') != 'stderr'
+
+
+def adapt(nb, host, depth):
+    "What nbdev writes for Quarto, in words that MyST-NB knows"
+    front_title(nb)
+    documented = [c.cell_type == 'code' and 'show_doc(' in c.source for c in nb.cells]
+    nb.cells = [entry(c) if d else c for c, d in zip(nb.cells, documented, strict=True)]
+    for cell in nb.cells:
+        if cell.cell_type == 'markdown':
+            cell.source = local_links(cell.source, host, depth)
+        if cell.cell_type == 'code':
+            if re.search(r'^#\|\s*echo:\s*false', cell.source, re.M):
+                cell.metadata.setdefault('tags', []).append('remove-input')
+            cell.source = re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M)
+            cell.outputs = [o for o in cell.outputs if is_for_pages(o)]
+
+
+def sections(website):
+    "Captions of the sidebar, and the pages below each in the order in which they are read"
+    listed = [part for part in website['sidebar']['contents'] if isinstance(part, dict)]
+    return {
+        part['section']: [page.removesuffix('.ipynb') for page in part['contents']]
+        for part in listed
+    }
+
+
+def contents(sections):
+    "Tables of contents, one for each section"
+    toc = '```{{toctree}}\n:hidden:\n:caption: {}\n\n{}\n```\n'
+    return '\n'.join(toc.format(caption, '\n'.join(pages)) for caption, pages in sections.items())
+
+
+class Links(HTMLParser):
+    "Links, anchors and images of a page"
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+        self.ids = set()
+        self.images = 0
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if 'id' in attrs:
+            self.ids.add(attrs['id'])
+        self.images += tag == 'img'
+        self.found += [attrs[k] for k in ('href', 'src') if attrs.get(k)]
+
+
+def target_of(page, url):
+    "The file that a link leads to"
+    target = (page.parent / unquote(url.path)).resolve() if url.path else page
+    return target / 'index.html' if target.is_dir() else target
+
+
+def broken(pages):
+    "Links inside the site that lead nowhere"
+    bad = set()
+    for page, links in pages.items():
+        for text in links.found:
+            url = urlparse(text)
+            if url.scheme or url.netloc or not (url.path or url.fragment):
+                continue
+            target = target_of(page, url)
+            missing = not target.exists()
+            lost = url.fragment and target in pages and url.fragment not in pages[target].ids
+            if missing or lost:
+                bad.add(f'{page.relative_to(docs)}: {text}')
+    return sorted(bad)
+
+
+def parsed():
+    pages = {p.resolve(): Links() for p in docs.rglob('*.html') if '_static' not in p.parts}
+    for page, links in pages.items():
+        links.feed(page.read_text())
+    return pages
+
+
+def write_sources(host, toc):
+    "Notebooks for Sphinx; returns how many figures they hold"
+    src, figures = processed(), 0
+    for path in notebooks():
+        name = name_of(path)
+        nb = nbformat.read(src / f'{name}.ipynb', 4)
+        adapt(nb, host, name.count('/'))
+        for cell in nb.cells:
+            if cell.cell_type == 'code':
+                figures += sum('image/png' in o.get('data', {}) for o in cell.outputs)
+        if name == 'index':
+            nb.cells.append(nbformat.v4.new_markdown_cell(toc))
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(nb, work / f'{name}.ipynb')
+    return figures
+
+
+def check_sections(sections):
+    "Every page is in one section, and every entry is a page"
+    listed = [name for pages in sections.values() for name in pages]
+    there = [name_of(p) for p in notebooks() if name_of(p) != 'index']
+    if sorted(listed) != sorted(there):
+        sys.exit(f'sections and pages differ: {sorted({*listed} ^ {*there})}')
+
+
+def main():
+    "Render the processed notebooks, and check the result"
+    cfg = yaml.safe_load((root / '_quarto.yml').read_text())['website']
+    parts = sections(cfg)
+    check_sections(parts)
+    for folder in (work, docs):
+        shutil.rmtree(folder, ignore_errors=True)
+    (work / '_static').mkdir(parents=True)
+    (work / '_static' / 'site.css').write_text(css)
+    figures = write_sources(cfg['site-url'], contents(parts))
+    (work / 'conf.py').write_text(conf.format(title=cfg['title'], repo=cfg['repo-url']))
+    subprocess.run([sys.executable, '-m', 'sphinx', '-q', '-b', 'html', work, docs], check=True)
+    pages = parsed()
+    images, bad = sum(links.images for links in pages.values()), broken(pages)
+    if bad or images < figures:
+        sys.exit(
+            f'site is not whole: {images} of {figures} figures; broken links:\n' + '\n'.join(bad)
+        )
+    math = sum(Path(p).read_text().count('class="math') for p in pages)
+    print(f'{len(pages)} pages, {images} images, {math} formulas, no broken link: _docs/index.html')
+
+
+if __name__ == '__main__':
+    main()
