@@ -69,6 +69,7 @@ table.dataframe {font-size: .85rem}
 table.dataframe td {text-align: right; padding: .15rem .6rem}
 div.cell div.cell_input {border-left: 3px solid #4C72B0}
 blockquote {border-left: 0; padding-left: 0; font-size: 1.15rem; background: none}
+.bd-sidebar-primary h3 {display: none}
 .bd-sidebar-primary ul {list-style: none; padding-left: .5rem}
 .bd-sidebar-primary li {margin: .15rem 0}
 .bd-sidebar-primary p.caption {margin: .8rem 0 .2rem; font-weight: 600}
