@@ -270,7 +270,7 @@ def test_another_run_folder(teacher, digits, tmp_path, saved, fault):
 def test_two_processes_on_one_run_folder(cli, tmp_path, fault):
     "One wins, the other says so; the winner is not disturbed"
     fault('two processes on one run folder', 'one wins, the other says so')
-    numbers = 'trial_length=20,step_length=5,unit=step,metric_iters=50,metric_warmup=5'
+    numbers = 'trial_length=8,step_length=2,unit=step,metric_iters=50,metric_warmup=5'
     words = ['compress', 'demo', '--keep-macs', '.6', '--recipe', 'paper', '--set', numbers]
     words += ['--run-dir', str(tmp_path / 'run'), '--out']
     quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
