@@ -159,7 +159,7 @@ def _parameters(arch):
             raise
         return 0  # a class that cannot be built without memory
 
-# %% ../../nbs/ship/folder.ipynb #57b9de4c
+# %% ../../nbs/ship/folder.ipynb #49409be5
 def rebuild(
     description: dict,  # `architecture`, `args`, `data`
     path: str | Path,  # the weights that belong to it
@@ -180,8 +180,6 @@ def rebuild(
         raise DcvitError(f"{folder}: 'data' needs {', '.join(config_keys)}") from None
     try:
         return model, read(model)
-    except DcvitError:
-        raise
     except Exception as e:  # timm's classes check little
         raise DcvitError(f'{folder} describes a model that cannot run: {one_line(e)}') from None
 
