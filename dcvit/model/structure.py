@@ -11,7 +11,7 @@ from .blocks import Block, Cost, Network
 
 # %% auto #0
 __all__ = ['Left', 'Structure', 'intact', 'whole', 'check_length', 'cost', 'changed', 'check_left', 'allows', 'to_json',
-           'from_json', 'draw']
+           'from_json', 'part_name', 'named_part', 'draw']
 
 # %% ../../nbs/model/structure.ipynb #865a73c3
 @dataclass(frozen=True)
@@ -151,6 +151,17 @@ def from_json(
         check_left(block, left)
         lefts.append(left)
     return Structure(tuple(lefts))
+
+# %% ../../nbs/model/structure.ipynb #42770e4f
+def part_name(i: int, which: str) -> str:
+    "Name of a block's part in a tensor file: `'3.mlp'`"
+    return f'{i}.{which}'
+
+
+def named_part(name: str) -> tuple:
+    "The block's index and the part, from `part_name`"
+    i, which = name.split('.')
+    return int(i), which
 
 # %% ../../nbs/model/structure.ipynb #c6725f83
 def _mega_macs(net, structure, which):
