@@ -1,4 +1,4 @@
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 """Compress trained vision models with a handful of unlabeled images"""
 
 from dcvit.base.errors import DcvitError

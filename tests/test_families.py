@@ -235,7 +235,7 @@ def test_compress_runs_unchanged(name, args, recipe):
     few = torch.rand(12, *shape)
     arch = dict(architecture=name, args=args)
     made = dcvit.compress(model, few, keep_macs=0.7, recipe=recipe, arch=arch, **quietly)
-    assert made.report['fidelity']['few_shot']['kl'] >= 0
+    assert all(found['kl'] >= 0 for found in made.report['fidelity'].values())
     assert made.model(torch.randn(2, *shape)).isfinite().all()
     if recipe == 'closed-form':
         assert abs(made.report['budget']['reached'] - 0.7) <= 0.01

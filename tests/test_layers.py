@@ -16,6 +16,7 @@ floors = [
     'recipes',
     'inputs',
     'report',
+    'onepage',
     'pipeline',
     'dense',
     'cli',

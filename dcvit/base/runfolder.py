@@ -29,14 +29,14 @@ def differences(
         found += differences(before.get(key), now.get(key), path)
     return found
 
-# %% ../../nbs/base/runfolder.ipynb #9f85d7d6
+# %% ../../nbs/base/runfolder.ipynb #a8ce1e7a
 def _of_this_version(config, now):
     "An older configuration without the numbers that the present recipe does not have"
     old = config.get('recipe') if isinstance(config, dict) else None
     new = now.get('recipe')
     if not isinstance(old, dict) or not isinstance(new, dict) or 'version' in config:
         return config
-    known = {k: v for k, v in old.items() if k in new}
+    known = {k: old.get(k, 0.0) for k in new}  # what did not exist then is off
     return dict(config, recipe=known) | {k: v for k, v in now.items() if k == 'version'}
 
 # %% ../../nbs/base/runfolder.ipynb #ebd233ea

@@ -11,30 +11,31 @@ from fastcore.script import Param, store_true
 from ..base.errors import DcvitError
 from .words import labelled_or_digits
 
-# %% ../../nbs/cli/checking.ipynb #4c22ffd8
+# %% ../../nbs/cli/checking.ipynb #a8f7c199
 def _times(t):
     ms = f"{t['ms']:.2f} ms (quartiles {t['q1']:.2f} to {t['q3']:.2f})"
     ratio = f"ratio {t['ratio']:.3f} ({t['ratio_low']:.3f} to {t['ratio_high']:.3f})"
     return f"{ms}, {ratio}, {t['runs']} runs"
 
 
-def _latency_lines(batch, runtime, times):
+def _latency_lines(runtime, by_batch):
     "What was timed in one runtime, or why it was not"
-    where = f'batch {batch:>2} {runtime:<8}'
-    if isinstance(times, str):
-        return [f'{where} {times}']
-    return [f'{where}{name:<8} {_times(t)}' for name, t in times.items()]
+    if isinstance(by_batch, str):
+        yield f'{runtime:<8} {by_batch}'
+        return
+    for batch, times in by_batch.items():
+        for name, t in times.items():
+            yield f'batch {batch:>2} {runtime:<8}{name:<8} {_times(t)}'
 
-# %% ../../nbs/cli/checking.ipynb #42108b29
+# %% ../../nbs/cli/checking.ipynb #695a84d2
 def _say_latency(models, which):
     import torch
     from dcvit.ship.export import runtimes
 
     device = next(models['student'].parameters()).device
     print(f'latency on {device}, {torch.get_num_threads()} threads; teacher and student take turns')
-    for batch in (1, 64):
-        for runtime, times in runtimes(models, batch, which=which).items():
-            print('\n'.join(_latency_lines(batch, runtime, times)))
+    for runtime, by_batch in runtimes(models, which=which).items():
+        print('\n'.join(_latency_lines(runtime, by_batch)))
 
 # %% ../../nbs/cli/checking.ipynb #299362b8
 def eval_(

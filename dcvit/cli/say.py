@@ -51,7 +51,7 @@ def _budget_lines(report):
             f"predicted {ms['predicted_ms']:.2f}, measured {ms['measured_ms']:.2f}"
         )
 
-# %% ../../nbs/cli/say.ipynb #37016974
+# %% ../../nbs/cli/say.ipynb #382ca185
 def seconds_line(seconds: dict) -> str:
     "How long each phase took"
     return 'seconds     ' + ', '.join(f'{k} {v:.1f}' for k, v in seconds.items())
@@ -63,4 +63,6 @@ def say_report(report: dict):
     lines += [_fidelity_line(name, f) for name, f in report['fidelity'].items()]
     lines += [_latency_line(batch, times) for batch, times in report['latency'].items()]
     lines += [f'skipped     {why}' for why in report['few_shot'].get('skipped', [])]
+    if report.get('warning'):
+        lines.append(f"note        {report['warning']}")
     print('\n'.join([*lines, seconds_line(report['seconds'])]))

@@ -21,10 +21,11 @@ from ..model.reading import read
 # %% auto #0
 __all__ = ['family']
 
-# %% ../../nbs/dense/making.ipynb #7a06f382
+# %% ../../nbs/dense/making.ipynb #0b0b5d8e
 from ..recipes import check_reach, get_recipe
 from ..search.assemble import assemble
 from ..search.losses import loss_table, probe
+from ..search.replay import Replay
 from ..search.solver import best
 from ..search.statistics import statistics
 from ..ship.arch import describe
@@ -91,7 +92,7 @@ def _check(net, budgets, calibration, seed):
     check_whole('seed', seed)
     check_reach(net, budget(net, keep_macs=budgets[0]), get_recipe('closed-form'))
 
-# %% ../../nbs/dense/making.ipynb #b9247f32
+# %% ../../nbs/dense/making.ipynb #70da36b1
 def family(
     model: nn.Module,  # the teacher, a timm model; not changed
     images,  # few-shot set, as in `compress`
@@ -108,7 +109,7 @@ def family(
     clock, net, device = Clock(), read(model), pick_device(device)
     _check(net, budgets, calibration, seed)
     cfg = data_config(model, data)
-    teacher = sound_copy(model, cfg, device)
+    teacher = sound_copy(model, cfg, device, net)
     few = read_images(images, teacher, cfg, get_recipe('closed-form'), Options(n=n), seed, progress)
     made = Family(
         teacher=teacher,
@@ -126,12 +127,12 @@ def family(
     made.report['seconds'] = clock.seconds
     return made
 
-# %% ../../nbs/dense/making.ipynb #57b65b8b
+# %% ../../nbs/dense/making.ipynb #e2e1453b
 def _fill(made, few, device, clock, progress):
     "Statistics, losses, anchors and their predictions"
     made.stats = _solved_on(made, few, device)
     clock('statistics')
-    some = Judge(made.teacher, Batches(few, spread(len(few), 64), device=device))
+    some = Replay(made.teacher, made.net, Batches(few, spread(len(few), 64), device=device))
     probed = probe(made.teacher, made.net, made.stats, some, progress)
     made.losses = loss_table(made.net, made.stats, probed)
     clock('loss table')

@@ -37,7 +37,7 @@ def split(
     check = turn == 1
     return Splits(every[~choose & ~check], every[choose], every[check])
 
-# %% ../../nbs/images/splits.ipynb #bcf4c4fb
+# %% ../../nbs/images/splits.ipynb #3d4687ed
 class Batches:
     "Images as the model takes them, one batch at a time"
 
@@ -45,7 +45,7 @@ class Batches:
         self,
         images,  # a `FewShot` set, or a normalised tensor `[n,c,h,w]`
         idx: torch.Tensor = None,  # indices of the images to use; None: all
-        size: int = 64,  # images per batch
+        size: int = 32,  # images per batch
         device='cpu',
     ):
         ids = torch.arange(len(images))

@@ -93,7 +93,7 @@ def batch(
     idx = idx.to(self.device)
     return self._normalised(pixels[idx]), found[idx]
 
-# %% ../../nbs/paper/targets.ipynb #4df292bc
+# %% ../../nbs/paper/targets.ipynb #5b79b3b0
 def _free_mb():
     "Free memory in MB"
     if not hasattr(os, 'sysconf'):
@@ -104,12 +104,12 @@ def _free_mb():
 def _cache_mb(device):
     if device.type == 'cuda':
         return torch.cuda.mem_get_info(device)[0] / 2e6
-    return min(4096, _free_mb() / 4)
+    return min(256, _free_mb() / 8)  # a view is hardly ever seen twice where views are large
 
-# %% ../../nbs/paper/targets.ipynb #e9df5af2
+# %% ../../nbs/paper/targets.ipynb #b10be09d
 def targets_of(run: Run, numbers) -> Targets:
     "Views of the run's images as `numbers` augment them, and the teacher's features of them"
     augment = numbers.augment if run.few.images else 'none'
-    how = dict(seed=run.seed, workers=run.workers, cache_mb=_free_mb() / 4)
+    how = dict(seed=run.seed, workers=run.workers, cache_mb=min(256, _free_mb() / 8))
     views = Views(run.few, augment, numbers.jitter, numbers.views, **how)
     return Targets(run.teacher, views, run.device, run.amp, _cache_mb(run.device))

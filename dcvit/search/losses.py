@@ -18,35 +18,39 @@ from .statistics import Stat
 # %% auto #0
 __all__ = ['probe_sizes', 'option', 'probe', 'loss_table']
 
-# %% ../../nbs/search/losses.ipynb #03417dbb
-def probe_sizes(part: Part) -> list:
+# %% ../../nbs/search/losses.ipynb #f72a767b
+def probe_sizes(
+    part: Part,
+    alone: bool = False,  # whether its block has no other part
+) -> list:
     "Sizes at which the loss of a part is measured"
     n = part.units
     few, more = (n // 2, 0), (n // 4, n // 16)
-    return sorted({size for size in (few if n < 64 else more) if size < n})
+    sizes = few if n < 64 else more
+    return sorted({size for size in (*sizes, *[0] * alone) if size < n})
 
-
+# %% ../../nbs/search/losses.ipynb #23928ec8
 def option(block: Block, which: str, n: int) -> Left | None:
     "The block with `n` units of one part and all of the other, or None where it cannot be left so"
     left = Left(n, block.mlp.units) if which == 'mixer' else Left(block.mixer.units, n)
     return left if allows(block, left) else None
 
-# %% ../../nbs/search/losses.ipynb #33115344
+
 def _options(block, which, part, stats):
     "`(size, Left)` of everything that is tried of one part"
-    for n in probe_sizes(part):
+    for n in probe_sizes(part, which == 'mlp' and not block.mixer.units):
         left = option(block, which, n)
         measured = n == 0 or (block.index, which) in stats
         if left is not None and measured:
             yield n, left
 
-# %% ../../nbs/search/losses.ipynb #adb1e0e9
+# %% ../../nbs/search/losses.ipynb #02b73966
 @torch.no_grad()
 def probe(
     teacher: nn.Module,  # eval mode; not changed
     net: Network,
     stats: dict,  # from `statistics`
-    judge: Judge,  # compares students with the teacher
+    judge: Judge,  # compares students with the teacher; a `Replay` saves time
     progress: bool = True,
 ) -> dict:
     "Loss of single options: `{(block index, part): {units kept: loss}}`"
@@ -57,18 +61,23 @@ def probe(
             for n, left in _options(block, which, block.part(which), stats):
                 model.set_submodule(block.name, deepcopy(old))
                 assemble_block(model, teacher, block, left, stats)
-                found.setdefault((block.index, which), {})[n] = max(0.0, judge.loss(model))
+                found.setdefault((block.index, which), {})[n] = max(
+                    0.0, judge.loss(model, block.index)
+                )
         model.set_submodule(block.name, deepcopy(old))
     return found
 
-# %% ../../nbs/search/losses.ipynb #3d4b983c
+# %% ../../nbs/search/losses.ipynb #eb5037b9
 def _log_points(stat, measured):
     "Logs of squared errors and losses at the measured sizes, losses never falling with the error"
-    pairs = sorted((max(stat.error(n), 1e-12), max(loss, 1e-9)) for n, loss in measured.items())
+    sizes = {
+        n: loss for n, loss in measured.items() if n
+    } or measured  # no units at all are a case of their own
+    pairs = sorted((max(stat.error(n), 1e-12), max(loss, 1e-9)) for n, loss in sizes.items())
     errors, losses = np.log(np.array(pairs)).T
     return errors, np.maximum.accumulate(losses)
 
-
+# %% ../../nbs/search/losses.ipynb #95f809a5
 def _read_off(log_errors, xs, ys):
     "Losses at any squared error, from those at the measured ones"
     inside = np.interp(log_errors, xs, ys)
@@ -76,17 +85,17 @@ def _read_off(log_errors, xs, ys):
     above = ys[-1] + log_errors - xs[-1]
     return np.exp(np.where(log_errors < xs[0], below, np.where(log_errors > xs[-1], above, inside)))
 
-# %% ../../nbs/search/losses.ipynb #6d2991ee
+# %% ../../nbs/search/losses.ipynb #fb093c8a
 def _curve(block, which, stat: Stat, measured):
     "Loss of keeping 0, 1, ... units of one part; infinite where that is not possible"
     units = block.part(which).units
     losses = np.full(units + 1, np.inf)
     losses[units] = 0
-    if 0 in measured:
-        losses[0] = measured[0]  # a mixer without heads to choose from
     if stat is not None and measured:
         first = 0 if option(block, which, 0) else 1
         losses[first:units] = _read_off(stat.log_errors(first, units), *_log_points(stat, measured))
+    if 0 in measured:
+        losses[0] = measured[0]
     return losses
 
 # %% ../../nbs/search/losses.ipynb #6eb4f7d6

@@ -10,15 +10,31 @@ from ..base.errors import DcvitError
 from ..model.surgery import spans
 
 # %% auto #0
-__all__ = ['strengths', 'Moments', 'solve_ridge', 'ridge', 'greedy']
+__all__ = ['strengths', 'Origin', 'Moments', 'solve_ridge', 'ridge', 'greedy']
 
-# %% ../../nbs/search/ridge.ipynb #bd02dcaf
+# %% ../../nbs/search/ridge.ipynb #77772fe5
+class Origin:
+    "The mean of the first rows seen: measured from there, products in single precision keep their digits"
+
+    at = None
+
+    def shifted(self, rows: torch.Tensor) -> torch.Tensor:
+        "Rows as seen from here"
+        if self.at is None:
+            self.at = rows.mean(0)
+        return rows - self.at
+
+# %% ../../nbs/search/ridge.ipynb #1cbcdfae
 class Moments:
     "Sums over batches from which a centred least-squares problem is solved; memory does not grow with the images"
 
-    def __init__(self):
+    def __init__(
+        self,
+        origin: Origin = None,  # shared by sums that are compared or added
+    ):
+        self.origin = origin or Origin()
         self.n = 0  # rows seen
-        self.sums = []  # of f'f `[p,p]`, f'r `[p,q]`, f `[p]`, r `[q]` and r'r
+        self.sums = []  # of f'f `[p,p]`, f'r `[p,q]`, f `[p]`, r `[q]` and r'r, f from the origin
 
     def add(
         self,
@@ -26,13 +42,13 @@ class Moments:
         r: torch.Tensor,  # what is missing `[m,q]`
     ):
         "Take in the rows of a batch"
-        f, r = f.double(), r.double()
-        new = [f.T @ f, f.T @ r, f.sum(0), r.sum(0), (r * r).sum()]
+        f, r = self.origin.shifted(f.float()), r.float()
+        new = [x.double() for x in (f.T @ f, f.T @ r, f.sum(0), r.sum(0), (r * r).sum())]
         self.sums = [a + b for a, b in zip(self.sums, new)] if self.n else new
         self.n += len(f)
 
     def __add__(self, other):
-        both = Moments()
+        both = Moments(self.origin)
         both.n = self.n + other.n
         both.sums = [a + b for a, b in zip(self.sums, other.sums)]
         return both
@@ -47,14 +63,14 @@ class Moments:
         "Mean square of what is missing"
         return self.means[4].item()
 
-# %% ../../nbs/search/ridge.ipynb #7aa9df0a
+# %% ../../nbs/search/ridge.ipynb #1c92ae21
 @patch
 def centred(self: Moments) -> tuple:
     "Covariance of the inputs `[p,p]`, covariance with what is missing `[p,q]`, and both means"
     G, C, f, r, _ = self.means
-    return G - f.outer(f), C - f.outer(r), f, r
+    return G - f.outer(f), C - f.outer(r), f + self.origin.at, r
 
-# %% ../../nbs/search/ridge.ipynb #7ce74500
+# %% ../../nbs/search/ridge.ipynb #a92f7ffa
 @patch
 def error(
     self: Moments,
@@ -64,7 +80,7 @@ def error(
 ) -> torch.Tensor:
     "Mean squared error of predicting `r + (x-f)D` on these rows"
     G, C, a, b, e = self.means
-    c = r - f @ D
+    c = r - (f - self.origin.at) @ D
     cross = 2 * (D * C).sum() + 2 * c @ b
     size = (D * (G @ D)).sum() + 2 * (a @ D) @ c + c @ c
     return e - cross + size
@@ -168,16 +184,16 @@ def take(self: _Pivots, k):
     self.alive[best] = False
     return best, errors
 
-# %% ../../nbs/search/ridge.ipynb #abf63786
+# %% ../../nbs/search/ridge.ipynb #7ec62253
 def greedy(
     G: torch.Tensor,  # covariance of the inputs `[p,p]`
     W: torch.Tensor,  # output weights `[p,q]`
     width: int = 1,  # columns of one unit
-    picks: int = None,  # units chosen at a time; None: one of 256
+    picks: int = None,  # units chosen at a time; None: one of 128
 ) -> tuple:
     "All units, the most useful first, and the squared error left after keeping each: `(order [n], errors [n])`"
     n = len(G) // width
-    picks = picks or max(1, n // 256)
+    picks = picks or max(1, n // 128)
     pivots = _Pivots(G, W, width)
     taken = (pivots.take(min(picks, n - at)) for at in range(0, n, picks))
     order, errors = map(torch.cat, zip(*taken))

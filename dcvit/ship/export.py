@@ -125,16 +125,16 @@ def _in_runtime(model, runtime, path):
     to_onnx(model, path)
     return OnnxModel(path)
 
-# %% ../../nbs/ship/export.ipynb #ae41845c
-def _timed(models, runtime, batch, seconds):
-    "Latency in one runtime, or a sentence where it does not work"
+# %% ../../nbs/ship/export.ipynb #23f9779b
+def _timed(models, runtime, batches, seconds):
+    "Latency in one runtime at each batch size, or a sentence where it does not work"
     shape = input_shape(next(iter(models.values())))
     with tempfile.TemporaryDirectory() as folder:
         try:
             own = {
                 k: _in_runtime(m, runtime, Path(folder) / f'{k}.onnx') for k, m in models.items()
             }
-            return latency(own, shape, batch, seconds=seconds)
+            return {batch: latency(own, shape, batch, seconds=seconds) for batch in batches}
         except DcvitError as e:
             return str(e)
         except Exception as e:  # compilers raise many kinds
@@ -142,12 +142,12 @@ def _timed(models, runtime, batch, seconds):
                 raise
             return f'torch.compile does not work here: {one_line(e)}'
 
-# %% ../../nbs/ship/export.ipynb #73ce9a17
+# %% ../../nbs/ship/export.ipynb #7a4c0e23
 def runtimes(
     models: dict,  # name -> model; ratios are to the first
-    batch: int = 64,  # images per call
-    seconds: float = 2,  # for each model in each runtime
+    batches: tuple = (1, 64),  # images per call
+    seconds: float = 2,  # for each model in each runtime at each batch size
     which: tuple = ('eager', 'compile', 'onnx'),
 ) -> dict:
-    "Latency in each runtime: `runtime -> {name -> latency}`, or a sentence where a runtime does not work"
-    return {name: _timed(models, name, batch, seconds) for name in check_runtimes(which)}
+    "Latency in each runtime: `runtime -> {batch -> {name -> latency}}`, or a sentence where a runtime does not work"
+    return {name: _timed(models, name, batches, seconds) for name in check_runtimes(which)}

@@ -18,9 +18,10 @@ from dcvit.images.splits import Batches, spread
 from dcvit.model.budget import budget, uniform
 from dcvit.model.reading import read
 from dcvit.search.assemble import assemble
+from dcvit.search.candidates import powers
 from dcvit.search.losses import loss_table, probe
 from dcvit.search.refit import refit
-from dcvit.search.solver import best, powers
+from dcvit.search.solver import best
 from dcvit.search.statistics import statistics_of
 
 

@@ -1,0 +1,158 @@
+"""Real pretrained models: what is lost at several budgets, next to leaving out blocks without any recovery.
+
+TEACHER is a JSON file that names a timm model (see `dcvit.load_teacher`), or the name of a timm model; WEIGHTS are
+local ones. IMAGES has one folder per class, or photographs whose names begin with an ImageNet id
+(n01440764_tench.jpg), at least one of each of the 1000 classes. A part of them compresses, another part tests.
+
+python nbs/experiments/real.py tf_efficientnet_lite0 IMAGES --weights FILE.pth --n 500 --tests 500
+python nbs/experiments/real.py TEACHER.json IMAGES --n 200 --tests 600 --recipes closed-form --keeps .75,.5
+python nbs/experiments/real.py deit_small_patch16_224 IMAGES        # downloads timm's weights, where that is possible
+"""
+
+import random
+import re
+import time
+from pathlib import Path
+
+import torch
+from common import Table, numbers, to_text
+from fastcore.script import Param, call_parse
+
+import dcvit
+from dcvit.base.errors import DcvitError
+from dcvit.images.config import data_config
+from dcvit.images.decode import image_files
+from dcvit.images.images import few_shot
+from dcvit.images.measure import Judge
+from dcvit.images.splits import Batches
+from dcvit.model.budget import budget
+from dcvit.model.reading import read
+from dcvit.search.assemble import assemble
+from dcvit.search.dropping import drop_blocks
+
+imagenet_id = re.compile(r'(n\d{8})')
+
+
+def weights_in_order(name, path):
+    "A timm model with the tensors of a file that has them in the same order under other names"
+    import timm
+
+    model = timm.create_model(name)
+    theirs = torch.load(path, map_location='cpu', weights_only=True).values()
+    own = model.state_dict()
+    if [t.shape for t in theirs] != [t.shape for t in own.values()]:
+        raise DcvitError(f'the tensors of {path} do not have the shapes of {name}, in order')
+    model.load_state_dict(dict(zip(own, theirs, strict=True)))
+    return model.eval().requires_grad_(False)
+
+
+def class_of(path):
+    "What tells the class of an image: the ImageNet id in its name, or its folder"
+    found = imagenet_id.match(Path(path).name)
+    return found[1] if found else Path(path).parent.name
+
+
+def labelled_files(folder, classes):
+    "`{path: class index}`; raises `DcvitError` where the names do not tell"
+    paths = [str(path) for path in image_files(folder)]
+    names = sorted({class_of(path) for path in paths})
+    if len(names) != classes:
+        needs = (
+            'one folder per class, or names that begin with an ImageNet id, with every class there'
+        )
+        raise DcvitError(
+            f'{folder} has {len(names)} classes, the model {classes}; it needs {needs}'
+        )
+    return {path: names.index(class_of(path)) for path in paths}
+
+
+class Bench:
+    "A teacher and one split of the images"
+
+    def __init__(self, model, files, n, tests, seed):
+        self.model = model
+        self.seed = seed
+        paths = sorted(files)
+        random.Random(seed).shuffle(paths)
+        self.few, tests = paths[:n], paths[n : n + tests]
+        self.labels = torch.tensor([files[path] for path in tests])
+        self.names = [Path(path).stem for path in tests]
+        few = few_shot(tests, data_config(model))
+        self.judge = Judge(model, Batches(few))
+        self.top1 = self.judge.scores(model, self.labels)['top1']
+
+    def scores(self, student):
+        found = self.judge.scores(student, self.labels)
+        return dict(top1_teacher=self.top1, **found)
+
+    def compressed(self, recipe, keep, arch):
+        "`(student, what the table says)`"
+        start = time.perf_counter()
+        made = dcvit.compress(
+            self.model,
+            self.few,
+            keep_macs=keep,
+            recipe=recipe,
+            seed=self.seed,
+            arch=arch,
+        )
+        seconds = time.perf_counter() - start
+        report = made.report
+        check = report['fidelity']['check']
+        batch = max(report['latency'], key=int)
+        return made.model, dict(
+            reached=report['budget']['reached'],
+            seconds=seconds,
+            passes=report['passes'],
+            memory=max(m['process'] for m in report['memory'].values()),
+            check_kl=check['kl'],
+            check_agreement=check['agreement'],
+            latency=report['latency'][batch]['student']['ratio'],
+            blocks=to_text(made.structure),
+            **self.scores(made.model),
+        )
+
+    def without_blocks(self, keep):
+        "Blocks left out one by one on 100 of the few-shot images, no recovery"
+        net = read(self.model)
+        few = few_shot(self.few[:100], data_config(self.model))
+        b = budget(net, keep_macs=keep)
+        last = drop_blocks(self.model, net, b, Judge(self.model, Batches(few)))[-1].structure
+        student = assemble(self.model, net, last, {})
+        return dict(
+            reached=b.prices.total(last) / b.teacher, blocks=to_text(last), **self.scores(student)
+        )
+
+
+@call_parse
+def main(
+    teacher: str,
+    images: str,
+    weights: Param('local weights, in the order of the timm model', str) = None,
+    n: int = 500,
+    tests: int = 500,
+    recipes: str = 'blocks,closed-form,fast',
+    keeps: str = '.9,.75,.6',
+    seeds: str = '0',
+    out: str = 'nbs/results/real.csv',
+    threads: int = 2,
+):
+    "One row for each split, recipe and budget; rows that are there are not made again"
+    torch.set_num_threads(threads)
+    model = weights_in_order(teacher, weights) if weights else dcvit.load_teacher(teacher)
+    arch = dict(architecture=teacher, args={}) if weights else None
+    files = labelled_files(images, model.num_classes)
+    name = Path(teacher).stem
+    table = Table(out)
+    for seed in numbers(seeds, int):
+        bench = None
+        for recipe in recipes.split(','):
+            for keep in numbers(keeps):
+                keys = dict(teacher=name, n=n, recipe=recipe, keep=keep, seed=seed)
+                if table.has(**keys):
+                    continue
+                bench = bench or Bench(model, files, n, tests, seed)
+                if recipe == 'blocks':
+                    table.add(**keys, **bench.without_blocks(keep))
+                else:
+                    table.add(**keys, **bench.compressed(recipe, keep, arch)[1])
