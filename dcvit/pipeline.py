@@ -112,14 +112,13 @@ def _config(run, asked, recipe, options):
         metric_set='inverted' if options.metric_set is None else 'given',
     )
 
-# %% ../nbs/pipeline.ipynb #64a0407b
+# %% ../nbs/pipeline.ipynb #0eb12778
 def _run(model, images, net, recipe, options, seed, device, labelled, progress):
     "`(what the method works with, timm arguments)`"
     cfg = data_config(model, options.data)
     clock = Clock()
     teacher = sound_copy(model, cfg, device, net)
     few = read_images(images, teacher, cfg, recipe, options, seed, progress)
-    arch = options.arch or describe(teacher)
     run = Run(
         teacher=teacher,
         net=net,
@@ -133,7 +132,7 @@ def _run(model, images, net, recipe, options, seed, device, labelled, progress):
         labelled=labelled,
         metric_set=options.metric_set,
     )
-    return run, arch
+    return run, options.arch or describe(teacher)
 
 # %% ../nbs/pipeline.ipynb #9b0d5e41
 def compress(

@@ -97,7 +97,7 @@ def steps_per_epoch(n: int, batch: int) -> int:
     "Full batches in an epoch over `n` images"
     return n // min(n, batch)
 
-# %% ../../nbs/paper/mimic.ipynb #2935649e
+# %% ../../nbs/paper/mimic.ipynb #5ed39f41
 def mimic_loss(
     student: nn.Module,
     x: torch.Tensor,  # normalised images `[n,c,h,w]`
@@ -108,12 +108,12 @@ def mimic_loss(
     "Mean squared error of the student's features; with `logits`, relative to their variance, and KL of the predictions"
     with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
         found = student.forward_features(x)
-    every = found.float(), target.float()
-    some = [f[:, :1] for f in every] if numbers.tokens == 'cls' else every
-    loss = F.mse_loss(*some)
+    found, target = found.float(), target.float()
+    tokens = slice(0, 1 if numbers.tokens == 'cls' else None)
+    loss = F.mse_loss(found[:, tokens], target[:, tokens])
     if not numbers.logits:
         return loss
-    return loss / some[1].var() + numbers.logits * _prediction_loss(student, *every)
+    return loss / target.var() + numbers.logits * _prediction_loss(student, found, target)
 
 # %% ../../nbs/paper/mimic.ipynb #a7a5ad7e
 def _prediction_loss(student, found, target):

@@ -19,7 +19,7 @@ from .dropping import drop_blocks
 from .replay import first_changed
 
 # %% auto #0
-__all__ = ['powers', 'Contest', 'Found', 'search']
+__all__ = ['powers', 'Found', 'Contest', 'search']
 
 # %% ../../nbs/search/candidates.ipynb #d14d0f07
 from .solver import best
@@ -73,7 +73,16 @@ def _controls(net, losses, budget):
             pass
     return found
 
-# %% ../../nbs/search/candidates.ipynb #addfd8dd
+# %% ../../nbs/search/candidates.ipynb #214b6988
+@dataclass
+class Found:
+    "A structure, and what it was compared with"
+
+    structure: Structure
+    loss: float  # of the assembled student on the judge's images
+    candidates: list  # `(name, loss)` of all candidates
+
+# %% ../../nbs/search/candidates.ipynb #b654f104
 @dataclass
 class Contest:
     "Structures that were put together and measured"
@@ -104,17 +113,30 @@ class Contest:
         "The candidate that loses least"
         return min(self.measured, key=self.measured.get)
 
-# %% ../../nbs/search/candidates.ipynb #ba2e0a8f
+    def found(self) -> Found:
+        "The winner, and all that it was compared with"
+        candidates = [(name, self.measured[structure]) for name, structure in self.names]
+        return Found(self.best, self.measured[self.best], candidates)
+
+# %% ../../nbs/search/candidates.ipynb #04e85be2
+def _alone(structure, losses):
+    "What each compressed part of a structure loses by the table"
+    found = {}
+    for (i, which), table in losses.items():
+        n = structure[i].of(which)
+        if n < len(table) - 1 and not structure[i].gone and table[n] > 0:
+            found[i, which] = table[n]
+    return found
+
+# %% ../../nbs/search/candidates.ipynb #6bceb6ba
 def _in_company(contest, structure, losses, judge):
     "Factor by which each part loses more beside the others than alone"
     together = contest.loss(structure, judge)
     factors = {}
-    for (i, which), table in losses.items():
-        n = structure[i].of(which)
-        if n < len(table) - 1 and not structure[i].gone and table[n] > 0:
-            whole_part = structure.set_part(i, which, len(table) - 1)
-            saved = together - contest.loss(whole_part, judge)
-            factors[i, which] = float(np.clip(saved / table[n], 0.1, 10))
+    for (i, which), alone in _alone(structure, losses).items():
+        whole_part = structure.set_part(i, which, len(losses[i, which]) - 1)
+        saved = together - contest.loss(whole_part, judge)
+        factors[i, which] = float(np.clip(saved / alone, 0.1, 10))
     return factors
 
 # %% ../../nbs/search/candidates.ipynb #e778f45c
@@ -130,40 +152,43 @@ def _is_narrowed(net, structure):
         0 < structure[block.index].of(which) < part.units for block, which, part in net.parts()
     )
 
-# %% ../../nbs/search/candidates.ipynb #f37c90ed
+# %% ../../nbs/search/candidates.ipynb #e717d18f
 def _best_narrowed(contest):
     "The best candidate that has something to correct, or None"
     narrowed = [s for s in contest.measured if _is_narrowed(contest.net, s)]
     return min(narrowed, key=contest.measured.get, default=None)
 
-# %% ../../nbs/search/candidates.ipynb #3951c0c2
+
+def _add_corrected(contest, name, losses, start, budget):
+    "Add the structures of one corrected table: freely, and with the same blocks left out as in `start`"
+    contest.add(name, best(contest.net, losses, budget))
+    contest.add(f'{name}, same blocks left out', best(contest.net, _without(losses, start), budget))
+
+# %% ../../nbs/search/candidates.ipynb #56a5d194
 def _correct(contest, losses, budget, judge, rounds=4):
     "Add structures from corrected tables, as long as they are better"
-    start = None
+    before = None
     for n in range(1, rounds + 1):
-        before, start = start, _best_narrowed(contest)
+        start = _best_narrowed(contest)
         if start in (None, before):
             return
         factors = _in_company(contest, start, losses, judge)
-        for power in (1.0, 0.5):  # in full, and halfway
-            half = _corrected(losses, {key: factor**power for key, factor in factors.items()})
-            name = f'corrected {n}^{power:g}'
-            contest.add(name, best(contest.net, half, budget))
-            contest.add(
-                f'{name}, same blocks left out', best(contest.net, _without(half, start), budget)
-            )
+        halfway = {key: factor**0.5 for key, factor in factors.items()}
+        _add_corrected(
+            contest, f'corrected {n}, halfway', _corrected(losses, halfway), start, budget
+        )
         losses = _corrected(losses, factors)
+        _add_corrected(contest, f'corrected {n}', losses, start, budget)
+        before = start
 
-# %% ../../nbs/search/candidates.ipynb #214b6988
-@dataclass
-class Found:
-    "A structure, and what it was compared with"
+# %% ../../nbs/search/candidates.ipynb #11bf1bb3
+def _add_all(contest, structures, budget, desc, progress):
+    "Measure those candidates that the budget allows"
+    for name, structure in tqdm(structures.items(), desc=desc, disable=not progress):
+        if budget.prices.total(structure) <= budget.target * 1.001:
+            contest.add(name, structure)
 
-    structure: Structure
-    loss: float  # of the assembled student on the judge's images
-    candidates: list  # `(name, loss)` of all candidates
-
-# %% ../../nbs/search/candidates.ipynb #6f14d9de
+# %% ../../nbs/search/candidates.ipynb #3f0c79b2
 @torch.no_grad()
 def search(
     contest: Contest,  # with the judge that decides
@@ -175,14 +200,9 @@ def search(
     "The structure that loses least under a budget, of all that were measured"
     net = contest.net
     proposals = _from_table(net, losses, budget) | _controls(net, losses, budget)
-    for name, structure in tqdm(proposals.items(), desc='candidates', disable=not progress):
-        if budget.prices.total(structure) <= budget.target * 1.001:
-            contest.add(name, structure)
+    _add_all(contest, proposals, budget, 'candidates', progress)
     worst = 2 * contest.measured[contest.best]
     path = drop_blocks(contest.teacher, net, budget, scout, worst, progress=progress)
-    with_dropped = _with_dropped(net, losses, budget, path)
-    for name, structure in tqdm(with_dropped.items(), desc='blocks left out', disable=not progress):
-        contest.add(name, structure)
+    _add_all(contest, _with_dropped(net, losses, budget, path), budget, 'blocks left out', progress)
     _correct(contest, losses, budget, scout)
-    candidates = [(name, contest.measured[structure]) for name, structure in contest.names]
-    return Found(contest.best, contest.measured[contest.best], candidates)
+    return contest.found()

@@ -18,7 +18,7 @@ from .replay import first_changed
 # %% auto #0
 __all__ = ['Dropped', 'drop_blocks']
 
-# %% ../../nbs/search/dropping.ipynb #261096dd
+# %% ../../nbs/search/dropping.ipynb #153a3f92
 @dataclass
 class _Dropping:
     "Blocks that may go, and how much each was missed when last looked at"
@@ -32,14 +32,15 @@ class _Dropping:
         student = assemble(self.teacher, self.net, structure, {})
         return self.judge.loss(student, first_changed(self.net, structure))
 
+    def promising(self, structure, most):
+        "Indices of up to `most` blocks that may still go, those that were missed least first"
+        may_go = [b.index for b in self.net.blocks if b.droppable and b.group is None]
+        left = [i for i in may_go if not structure[i].gone]
+        return sorted(left, key=lambda i: self.missed.get(i, 0))[:most]
+
     def step(self, structure, most):
         "`(loss, structure)` without one more block, or None where none can go"
-        left = [
-            b.index
-            for b in self.net.blocks
-            if b.droppable and b.group is None and not structure[b.index].gone
-        ]
-        promising = sorted(left, key=lambda i: self.missed.get(i, 0))[:most]
+        promising = self.promising(structure, most)
         for i in promising:
             self.missed[i] = self.loss(structure.set(i, Left(0, 0)))
         best = min(promising, key=self.missed.get, default=None)

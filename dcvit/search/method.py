@@ -109,14 +109,14 @@ def _structure(run, budget, recipe, finder):
         return structure, notes | dict(latency_budget=figures)
     return finder.search(budget)
 
-# %% ../../nbs/search/method.ipynb #898fe6a8
+# %% ../../nbs/search/method.ipynb #c89106eb
 def _enough(finder, budget, student, tries=3):
     "Fraction of the teacher's budget with which students agree as expected; None where this one does"
 
     def agrees(student):
         return finder.judge.scores(student)['agreement'] >= expected_agreement
 
-    if agrees(student):
+    if not finder.judge.classes or budget.measure == 'ms' or agrees(student):
         return None
     low, high = budget.target, budget.teacher
     for _ in range(tries):
@@ -135,7 +135,7 @@ def _from_folder(run, weights, meta):
     student.load_state_dict(weights)
     return student, structure, meta['notes']
 
-# %% ../../nbs/search/method.ipynb #80aab03b
+# %% ../../nbs/search/method.ipynb #9ab3b31d
 def _assembled(run, budget, recipe, judge):
     "`(student, structure, notes)` in front of recovery, from the run folder or made now"
     kept = run.folder.get('search')
@@ -144,8 +144,7 @@ def _assembled(run, budget, recipe, judge):
     finder = _Finder(run, judge)
     structure, notes = _structure(run, budget, recipe, finder)
     student = finder.build(structure)
-    if judge.classes and 'search' in notes and budget.measure != 'ms':
-        notes['enough'] = _enough(finder, budget, student)
+    notes['enough'] = _enough(finder, budget, student) if 'search' in notes else None
     run.folder.put('search', student.state_dict(), dict(blocks=to_json(structure), notes=notes))
     run.clock('search')
     return student, structure, notes

@@ -69,24 +69,27 @@ class Replay(Judge):
         self.expected = torch.cat([self._record(teacher, j) for j in range(len(images))])
         self._exact = self._exact and self._same(teacher)
 
-# %% ../../nbs/search/replay.ipynb #133206d6
+# %% ../../nbs/search/replay.ipynb #2a4de97c
 @patch
 @torch.no_grad()
 def _record(self: Replay, teacher, j):
     "The teacher's outputs for a batch; what its blocks put out is kept"
-
-    def see(call):
-        if not isinstance(call.output, torch.Tensor):
-            self._exact = False
-            return
-        self._room -= call.output.nbytes
-        self._exact = self._exact and self._room > 0
-        if self._exact:
-            self._shapes[call.key, j] = call.output.shape
-            self._states.put(f'{call.key}-{j}', call.output)
-
-    with watched({b.index: teacher.get_submodule(b.name) for b in self.net.blocks}, see):
+    blocks = {b.index: teacher.get_submodule(b.name) for b in self.net.blocks}
+    with watched(blocks, lambda call: self._keep(call, j)):
         return teacher(self.images[j]).float().cpu()
+
+# %% ../../nbs/search/replay.ipynb #54468d3d
+@patch
+def _keep(self: Replay, call, j):
+    "Keep what a block put out for batch `j`, while there is room"
+    if not isinstance(call.output, torch.Tensor):
+        self._exact = False
+        return
+    self._room -= call.output.nbytes
+    self._exact = self._exact and self._room > 0
+    if self._exact:
+        self._shapes[call.key, j] = call.output.shape
+        self._states.put(f'{call.key}-{j}', call.output)
 
 # %% ../../nbs/search/replay.ipynb #b2dba24d
 @patch

@@ -70,7 +70,7 @@ def centred(self: Moments) -> tuple:
     G, C, f, r, _ = self.means
     return G - f.outer(f), C - f.outer(r), f + self.origin.at, r
 
-# %% ../../nbs/search/ridge.ipynb #a92f7ffa
+# %% ../../nbs/search/ridge.ipynb #603c9431
 @patch
 def error(
     self: Moments,
@@ -81,9 +81,7 @@ def error(
     "Mean squared error of predicting `r + (x-f)D` on these rows"
     G, C, a, b, e = self.means
     c = r - (f - self.origin.at) @ D
-    cross = 2 * (D * C).sum() + 2 * c @ b
-    size = (D * (G @ D)).sum() + 2 * (a @ D) @ c + c @ c
-    return e - cross + size
+    return e + (D * (G @ D - 2 * C)).sum() + c @ (c + 2 * (a @ D - b))
 
 # %% ../../nbs/search/ridge.ipynb #b0e6e5b9
 strengths = (

@@ -66,6 +66,22 @@ def labelled_files(folder, classes):
     return {path: names.index(class_of(path)) for path in paths}
 
 
+def figures(made):
+    "What a report says that the table wants"
+    report = made.report
+    check = report['fidelity']['check']
+    latency = report['latency'][max(report['latency'], key=int)]
+    return dict(
+        reached=report['budget']['reached'],
+        passes=report['passes'],
+        memory=max(m['process'] for m in report['memory'].values()),
+        check_kl=check['kl'],
+        check_agreement=check['agreement'],
+        latency=latency['student']['ratio'],
+        blocks=to_text(made.structure),
+    )
+
+
 class Bench:
     "A teacher and one split of the images"
 
@@ -76,7 +92,6 @@ class Bench:
         random.Random(seed).shuffle(paths)
         self.few, tests = paths[:n], paths[n : n + tests]
         self.labels = torch.tensor([files[path] for path in tests])
-        self.names = [Path(path).stem for path in tests]
         few = few_shot(tests, data_config(model))
         self.judge = Judge(model, Batches(few))
         self.top1 = self.judge.scores(model, self.labels)['top1']
@@ -86,7 +101,7 @@ class Bench:
         return dict(top1_teacher=self.top1, **found)
 
     def compressed(self, recipe, keep, arch):
-        "`(student, what the table says)`"
+        "What the table says about one student"
         start = time.perf_counter()
         made = dcvit.compress(
             self.model,
@@ -97,20 +112,7 @@ class Bench:
             arch=arch,
         )
         seconds = time.perf_counter() - start
-        report = made.report
-        check = report['fidelity']['check']
-        batch = max(report['latency'], key=int)
-        return made.model, dict(
-            reached=report['budget']['reached'],
-            seconds=seconds,
-            passes=report['passes'],
-            memory=max(m['process'] for m in report['memory'].values()),
-            check_kl=check['kl'],
-            check_agreement=check['agreement'],
-            latency=report['latency'][batch]['student']['ratio'],
-            blocks=to_text(made.structure),
-            **self.scores(made.model),
-        )
+        return dict(seconds=seconds, **figures(made), **self.scores(made.model))
 
     def without_blocks(self, keep):
         "Blocks left out one by one on 100 of the few-shot images, no recovery"
@@ -155,4 +157,4 @@ def main(
                 if recipe == 'blocks':
                     table.add(**keys, **bench.without_blocks(keep))
                 else:
-                    table.add(**keys, **bench.compressed(recipe, keep, arch)[1])
+                    table.add(**keys, **bench.compressed(recipe, keep, arch))
