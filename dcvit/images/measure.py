@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from ..base.clock import in_turns
 
 # %% auto #0
-__all__ = ['classes_of', 'logits', 'kl', 'top1', 'agreement', 'distance', 'distances', 'Judge', 'latency']
+__all__ = ['classes_of', 'logits', 'distances', 'kl', 'top1', 'agreement', 'distance', 'Judge', 'latency']
 
 # %% ../../nbs/images/measure.ipynb #aa7fbaf7
 def classes_of(model: nn.Module) -> int:
@@ -32,16 +32,27 @@ def logits(
     batches = images.split(batch) if isinstance(images, torch.Tensor) else images
     return torch.cat([model(x.to(p.device, p.dtype)).float().cpu() for x in batches])
 
-# %% ../../nbs/images/measure.ipynb #f48f83d9
+# %% ../../nbs/images/measure.ipynb #05b34eee
+def distances(
+    teacher_out: torch.Tensor,  # `[n,classes]`, or pooled features where the model has no head
+    student_out: torch.Tensor,  # the same of the student
+    classes: int = 1,  # of the teacher
+) -> torch.Tensor:
+    "Distance of each image's outputs `[n]`: KL, or the squared error of features over their variance"
+    if classes:
+        p, q = (out.log_softmax(1) for out in (teacher_out, student_out))
+        return F.kl_div(q, p, reduction='none', log_target=True).sum(1)
+    variance = teacher_out.var(0).mean().clamp_min(1e-12)
+    return (student_out - teacher_out).pow(2).mean(1) / variance
+
+# %% ../../nbs/images/measure.ipynb #ccd039a5
 def kl(
     teacher_logits: torch.Tensor,  # `[n,classes]`
     student_logits: torch.Tensor,  # `[n,classes]`
 ) -> float:
     "Mean KL divergence of the student's probabilities from the teacher's"
-    p = teacher_logits.log_softmax(1)
-    q = student_logits.log_softmax(1)
     return max(
-        0.0, F.kl_div(q, p, reduction='batchmean', log_target=True).item()
+        0.0, distances(teacher_logits, student_logits).mean().item()
     )  # rounding can fall below 0
 
 # %% ../../nbs/images/measure.ipynb #0ed7be31
@@ -57,7 +68,7 @@ def agreement(teacher_logits: torch.Tensor, student_logits: torch.Tensor) -> flo
     "Percentage of images for which both predict the same class"
     return top1(student_logits, teacher_logits.argmax(1))
 
-# %% ../../nbs/images/measure.ipynb #915435a0
+# %% ../../nbs/images/measure.ipynb #82270b32
 def distance(
     teacher_out: torch.Tensor,  # `[n,classes]`, or pooled features where the model has no head
     student_out: torch.Tensor,  # the same of the student
@@ -66,21 +77,7 @@ def distance(
     "How far a student's outputs are from the teacher's: KL, or the relative squared error of features"
     if classes:
         return kl(teacher_out, student_out)
-    variance = teacher_out.var(0).mean().clamp_min(1e-12)
-    return (F.mse_loss(student_out, teacher_out) / variance).item()
-
-# %% ../../nbs/images/measure.ipynb #5d71c8b8
-def distances(
-    teacher_out: torch.Tensor,  # `[n,classes]`, or pooled features where the model has no head
-    student_out: torch.Tensor,  # the same of the student
-    classes: int = 1,  # of the teacher
-) -> torch.Tensor:
-    "The same for each image `[n]`"
-    if classes:
-        p, q = (out.log_softmax(1) for out in (teacher_out, student_out))
-        return F.kl_div(q, p, reduction='none', log_target=True).sum(1)
-    variance = teacher_out.var(0).mean().clamp_min(1e-12)
-    return (student_out - teacher_out).pow(2).mean(1) / variance
+    return distances(teacher_out, student_out, classes).mean().item()
 
 # %% ../../nbs/images/measure.ipynb #562ddea3
 class Judge:

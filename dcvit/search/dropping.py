@@ -16,9 +16,20 @@ from .assemble import assemble
 from .replay import first_changed
 
 # %% auto #0
-__all__ = ['Dropped', 'drop_blocks']
+__all__ = ['loss_of', 'Dropped', 'drop_blocks']
 
-# %% ../../nbs/search/dropping.ipynb #153a3f92
+# %% ../../nbs/search/dropping.ipynb #946d4560
+def loss_of(
+    structure: Structure,
+    teacher: nn.Module,
+    net: Network,
+    stats: dict,  # from `statistics`; blocks that are only left out need none
+    judge: Judge,  # compares students with the teacher; a `Replay` saves time
+) -> float:
+    "Loss of the assembled student with this structure"
+    return judge.loss(assemble(teacher, net, structure, stats), first_changed(net, structure))
+
+# %% ../../nbs/search/dropping.ipynb #f8f08414
 @dataclass
 class _Dropping:
     "Blocks that may go, and how much each was missed when last looked at"
@@ -27,10 +38,6 @@ class _Dropping:
     net: Network
     judge: Judge
     missed: dict = field(default_factory=dict)
-
-    def loss(self, structure):
-        student = assemble(self.teacher, self.net, structure, {})
-        return self.judge.loss(student, first_changed(self.net, structure))
 
     def promising(self, structure, most):
         "Indices of up to `most` blocks that may still go, those that were missed least first"
@@ -42,7 +49,8 @@ class _Dropping:
         "`(loss, structure)` without one more block, or None where none can go"
         promising = self.promising(structure, most)
         for i in promising:
-            self.missed[i] = self.loss(structure.set(i, Left(0, 0)))
+            without = structure.set(i, Left(0, 0))
+            self.missed[i] = loss_of(without, self.teacher, self.net, {}, self.judge)
         best = min(promising, key=self.missed.get, default=None)
         return None if best is None else (self.missed[best], structure.set(best, Left(0, 0)))
 

@@ -21,14 +21,14 @@ from ..paper.mimic import MimicNumbers, mimic
 # %% auto #0
 __all__ = ['rate_factors', 'rate_steps', 'SearchRecipe', 'by_search']
 
-# %% ../../nbs/search/method.ipynb #4ae97b42
+# %% ../../nbs/search/method.ipynb #b728a618
 from ..paper.targets import targets_of
 from .assemble import assemble
 from .candidates import Contest, search
 from .latency import meet
 from .losses import loss_table, probe
 from .refit import refit
-from .replay import Replay
+from .replay import Replay, first_changed
 from .solver import best
 from .statistics import statistics_of
 
@@ -109,20 +109,22 @@ def _structure(run, budget, recipe, finder):
         return structure, notes | dict(latency_budget=figures)
     return finder.search(budget)
 
-# %% ../../nbs/search/method.ipynb #c89106eb
-def _enough(finder, budget, student, tries=3):
+# %% ../../nbs/search/method.ipynb #b3aaff32
+def _enough(finder, budget, structure, student, tries=3):
     "Fraction of the teacher's budget with which students agree as expected; None where this one does"
+    net = finder.run.net
 
-    def agrees(student):
-        return finder.judge.scores(student)['agreement'] >= expected_agreement
+    def agrees(structure, student):
+        scores = finder.judge.scores(student, first=first_changed(net, structure))
+        return scores['agreement'] >= expected_agreement
 
-    if not finder.judge.classes or budget.measure == 'ms' or agrees(student):
+    if not finder.judge.classes or budget.measure == 'ms' or agrees(structure, student):
         return None
     low, high = budget.target, budget.teacher
     for _ in range(tries):
         middle = (low + high) / 2
-        structure = best(finder.run.net, finder.table, budget.at(middle))
-        if agrees(finder.build(structure)):
+        structure = best(net, finder.table, budget.at(middle))
+        if agrees(structure, finder.build(structure)):
             high = middle
         else:
             low = middle
@@ -135,7 +137,7 @@ def _from_folder(run, weights, meta):
     student.load_state_dict(weights)
     return student, structure, meta['notes']
 
-# %% ../../nbs/search/method.ipynb #9ab3b31d
+# %% ../../nbs/search/method.ipynb #7352f098
 def _assembled(run, budget, recipe, judge):
     "`(student, structure, notes)` in front of recovery, from the run folder or made now"
     kept = run.folder.get('search')
@@ -144,7 +146,7 @@ def _assembled(run, budget, recipe, judge):
     finder = _Finder(run, judge)
     structure, notes = _structure(run, budget, recipe, finder)
     student = finder.build(structure)
-    notes['enough'] = _enough(finder, budget, student) if 'search' in notes else None
+    notes['enough'] = _enough(finder, budget, structure, student) if 'search' in notes else None
     run.folder.put('search', student.state_dict(), dict(blocks=to_json(structure), notes=notes))
     run.clock('search')
     return student, structure, notes

@@ -122,7 +122,9 @@ class Bench:
         last = drop_blocks(self.model, net, b, Judge(self.model, Batches(few)))[-1].structure
         student = assemble(self.model, net, last, {})
         return dict(
-            reached=b.prices.total(last) / b.teacher, blocks=to_text(last), **self.scores(student)
+            reached=float(b.prices.total(last) / b.teacher),
+            blocks=to_text(last),
+            **self.scores(student),
         )
 
 
