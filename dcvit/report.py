@@ -21,7 +21,8 @@ from .model.structure import cost, to_json
 # %% auto #0
 __all__ = ['costs', 'environment', 'latencies', 'pass_seconds', 'fidelity', 'image_sets', 'warning', 'make_report']
 
-# %% ../nbs/report.ipynb #07598f01
+# %% ../nbs/report.ipynb #812e4bc5
+from .model.resolution import read_at
 from .model.tracing import input_shape
 
 # %% ../nbs/report.ipynb #64757141
@@ -142,7 +143,7 @@ def _reached(budget, made, total):
         target=float(asked),
     )
 
-# %% ../nbs/report.ipynb #2a0944aa
+# %% ../nbs/report.ipynb #1ba0cddc
 def make_report(
     run: Run,
     budget: Budget,
@@ -151,7 +152,7 @@ def make_report(
     timing: bool = True,  # measure latency
 ) -> dict:
     "All that is known about a student, as plain JSON values"
-    total = cost(run.net, made.structure)
+    total = cost(read_at(run.teacher, run.net, made.structure), made.structure)
     found = fidelity(run.teacher, made.student, made.raw, image_sets(run, made))
     images = dict(images=len(run.few), fingerprint=run.few.fingerprint, skipped=run.few.skipped)
     return dict(
@@ -159,7 +160,7 @@ def make_report(
         teacher=costs(run.net.total, run.net),
         student=costs(total, run.net),
         space=recipe.space,
-        blocks=to_json(made.structure),
+        **to_json(made.structure),
         chosen=made.chosen,
         trials=made.trials,
         **made.notes,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forks import Forks
 
 from dcvit.images.demo import demo_data, demo_teacher
 
@@ -25,12 +26,32 @@ def digits():
 
 
 @pytest.fixture(scope='session')
-def cli():
-    "Run the command line as a user does; returns the finished process"
+def installed():
+    "Run the installed command as a user does; returns the finished process"
 
     def run(*args, **kw):
         words = [command, *map(str, args)]
         return subprocess.run(words, capture_output=True, text=True, timeout=300, **kw)
+
+    return run
+
+
+@pytest.fixture(scope='session')
+def forks():
+    "Starts commands in forks of a process that has everything imported"
+    started = Forks()
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope='session')
+def cli(forks):
+    "Run the command line in a process of its own; returns it when it is finished"
+
+    def run(*args, **kw):
+        child = forks.start(*args, **kw)
+        child.wait(300)
+        return child
 
     return run
 

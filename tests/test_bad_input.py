@@ -54,6 +54,21 @@ cases = [
     ('compress no_such_model {images} --keep-macs .5', 'not a timm model'),
     ('compress vit_bas_patch16_224 {images} --keep-macs .5', 'did you mean vit_base_patch16_224'),
     ('compress no_such_model {tmp}/nothing --keep-macs .5', 'no such folder'),
+    (
+        'compress demo {images} --keep-macs .5 --set augment=foo',
+        "augment must be 'none' or timm's auto-augment",
+    ),
+    ('compress demo {images} --keep-macs .5 --run-dir {images}', 'not empty and not a run folder'),
+    ('compress demo {images} --keep-macs 1e308', 'out of reach'),
+    ('compress demo {images} --keep-macs .5 --out {loose}', 'is a link that leads nowhere'),
+    ("info vit_tiny_patch16_224 --args '{{\"depth\":100000}}'", 'depth=100000 is too large'),
+    ('compress {pipe}.json {images} --keep-macs .5', 'is not a regular file'),
+    ('compress test_vit {images} --checkpoint {pipe}.safetensors --keep-macs .5', 'regular file'),
+    (
+        'compress demo {images} --recipe paper --metric-set {pipe}.safetensors --keep-macs .5',
+        'regular file',
+    ),
+    ('compress demo {images} --recipe paper --metric-set /dev/zero --keep-macs .5', 'regular file'),
     ('info vgg11', 'VGG is not supported: none of its blocks is known'),
     ('info test_vit --args \'{{"in_chans":0}}\'', 'does not run on an image of [0, 160, 160]'),
     ('compress demo {images} --keep-macs .0001', 'out of reach: structures of this model reach'),
@@ -144,6 +159,11 @@ def places(tmp_path_factory, images, student, teacher):
     description = json.loads((student / 'structure.json').read_text())
     (found['newer'] / 'structure.json').write_text(json.dumps(dict(description, format=99)))
     torch.save(teacher.state_dict(), found['pickle'] / 'model.safetensors')
+    found['pipe'] = tmp / 'pipe'
+    for suffix in ('.json', '.safetensors'):
+        os.mkfifo(found['pipe'].with_suffix(suffix))
+    found['loose'] = tmp / 'loose'
+    found['loose'].symlink_to(tmp / 'nowhere')
     return found
 
 
@@ -158,19 +178,17 @@ def test_command_line(words, says, places, capsys, tmp_path, monkeypatch, fault)
     assert not (tmp_path / 'student').exists()
 
 
-def test_subprocess(cli, images, tmp_path):
-    assert_sentence(
-        cli('compress', 'demo', images, '--keep-macs', 0.0001, cwd=tmp_path), 'out of reach'
-    )
-    assert_sentence(cli('info', 'vgg11'), 'VGG')
-    assert cli('--help').returncode == 0 and cli().returncode == 2
+def test_subprocess(installed, images, tmp_path):
+    words = ('compress', 'demo', images, '--keep-macs', 0.0001)
+    assert_sentence(installed(*words, cwd=tmp_path), 'out of reach')
+    assert installed('--help').returncode == 0 and installed().returncode == 2
 
 
-def test_offline_weights(cli, images, tmp_path):
+def test_offline_weights(installed, images, tmp_path):
     "Where the hub cannot be reached, the sentence says what to do instead"
     offline = dict(os.environ, HF_HUB_OFFLINE='1')
     words = ('compress', 'vit_tiny_patch16_224', images, '--keep-macs', '.5')
-    assert_sentence(cli(*words, cwd=tmp_path, env=offline), '--checkpoint')
+    assert_sentence(installed(*words, cwd=tmp_path, env=offline), '--checkpoint')
 
 
 def from_python(teacher, digits):

@@ -5,6 +5,7 @@ import inspect
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import timm
@@ -20,7 +21,7 @@ from dcvit.model.budget import budget, uniform
 from dcvit.model.reading import read
 from dcvit.model.structure import Left, whole
 from dcvit.model.surgery import prune
-from dcvit.model.tracing import input_shape
+from dcvit.model.tracing import count_macs, input_shape
 from dcvit.ship import standalone
 from dcvit.ship.export import export_student
 from dcvit.ship.folder import save_student
@@ -83,6 +84,27 @@ def test_parity(name, tmp_path, fault):
         assert found[kind]['relative'] <= 1e-4
         assert found[kind]['same_top1'] == 100
     assert json.loads((tmp_path / 's' / 'report.json').read_text())['exports'] == found
+
+
+def test_fewer_pixels(tmp_path, fault):
+    "A student that shrinks its images: costs, folder, plain loader and other formats"
+    fault('a student that looks at fewer pixels, in ONNX and torch.export', 'the same predictions')
+
+    def smaller(net):
+        return replace(evenly(net), resolution=128)
+
+    student = student_of('test_efficientnet', tmp_path / 's', smaller)
+    x = torch.randn(2, *input_shape(student))
+    assert (
+        count_macs(student, x[:1]).get_total_flops()
+        < 0.7 * count_macs(student_of('test_efficientnet', tmp_path / 't'), x[:1]).get_total_flops()
+    )
+    assert torch.equal(dcvit.load(tmp_path / 's')(x), student(x))
+    torch.testing.assert_close(standalone.load_plain(tmp_path / 's')(x), student(x))
+    found = export_student(tmp_path / 's', photos(student), ('onnx', 'program'))
+    assert all(found[kind]['same_top1'] == 100 for kind in ('onnx', 'program'))
+    with pytest.raises(DcvitError, match='looks at fewer pixels'):
+        to_timm(student, tmp_path / 'no')
 
 
 without_dcvit = """

@@ -16,7 +16,6 @@ import malformed
 import numpy as np
 import pytest
 import torch
-from conftest import command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -181,7 +180,7 @@ def damaged(data, obj):
 
 def from_family(folder):
     family = dcvit.load_family(folder)
-    family.student(family.structure(keep_macs=0.6))
+    family.student(family.structure(keep_macs=0.6), polish=False)
 
 
 descriptions = [
@@ -268,14 +267,13 @@ def test_another_run_folder(teacher, digits, tmp_path, saved, fault):
         dcvit.compress(teacher, few, keep_macs=0.6, run_dir=tmp_path / 'run', **closed)
 
 
-def test_two_processes_on_one_run_folder(cli, tmp_path, fault):
+def test_two_processes_on_one_run_folder(cli, forks, tmp_path, fault):
     "One wins, the other says so; the winner is not disturbed"
     fault('two processes on one run folder', 'one wins, the other says so')
     numbers = 'trial_length=8,step_length=2,unit=step,metric_iters=50,metric_warmup=5'
     words = ['compress', 'demo', '--keep-macs', '.6', '--recipe', 'paper', '--set', numbers]
     words += ['--run-dir', str(tmp_path / 'run'), '--out']
-    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    first = subprocess.Popen([command, *words, str(tmp_path / 'a')], **quiet)
+    first = forks.start(*words, tmp_path / 'a')
     end = time.time() + 120
     while not (tmp_path / 'run' / 'config.json').exists() and time.time() < end:
         time.sleep(0.1)

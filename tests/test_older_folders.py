@@ -37,7 +37,7 @@ def test_saving_an_old_student_again_writes_the_new_format(tmp_path):
     result = dcvit.load_family(folder / 'family').result(keep_macs=0.7)
     result.save(tmp_path / 's')
     description = json.loads((tmp_path / 's' / 'structure.json').read_text())
-    assert description['format'] == 2 and {*description['blocks'][0]} == {'mixer', 'mlp'}
+    assert description['format'] == 3 and {*description['blocks'][0]} == {'mixer', 'mlp'}
 
 
 @torch.no_grad()

@@ -64,9 +64,22 @@ def write_json(path: str | Path, obj):
         raise DcvitError(f'cannot write {path} as JSON: {e}') from None
     write_whole(path, (text + '\n').encode())
 
-# %% ../../nbs/base/files.ipynb #29d96f22
+# %% ../../nbs/base/files.ipynb #9df8cbbf
+def _check_file(path, most=None):
+    "Raise `DcvitError` for pipes and devices, which may never end, and for files that are far too large"
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise DcvitError(f'{path} is not a regular file')
+    if most is not None and path.exists() and path.stat().st_size > most:
+        raise DcvitError(f'{path} is too large: at most {most / 1e6:g} MB')
+
+
+_most_json = 100_000_000  # bytes
+
+# %% ../../nbs/base/files.ipynb #936692b5
 def read_json(path: str | Path):
     "Read JSON; raises `DcvitError` naming the file if it is missing or broken"
+    _check_file(path, _most_json)
     try:
         return json.loads(Path(path).read_text(encoding='utf-8'))
     except OSError as e:
@@ -84,9 +97,10 @@ def write_tensors(
     plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     write_whole(path, to_bytes(plain, dict(meta=json.dumps(meta or {}))))
 
-# %% ../../nbs/base/files.ipynb #cda15f66
+# %% ../../nbs/base/files.ipynb #3361d5be
 def _open(path, read):
     "What `read` makes of the open safetensors file"
+    _check_file(path)
     try:
         with safe_open(path, 'pt') as f:
             return read(f)

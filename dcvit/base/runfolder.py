@@ -29,14 +29,16 @@ def differences(
         found += differences(before.get(key), now.get(key), path)
     return found
 
-# %% ../../nbs/base/runfolder.ipynb #a8ce1e7a
+# %% ../../nbs/base/runfolder.ipynb #f1d651e2
 def _of_this_version(config, now):
     "An older configuration without the numbers that the present recipe does not have"
     old = config.get('recipe') if isinstance(config, dict) else None
     new = now.get('recipe')
     if not isinstance(old, dict) or not isinstance(new, dict) or 'version' in config:
         return config
-    known = {k: old.get(k, 0.0) for k in new}  # what did not exist then is off
+    known = {
+        k: old.get(k, v if isinstance(v, bool) else 0.0) for k, v in new.items()
+    }  # numbers of later are off
     return dict(config, recipe=known) | {k: v for k, v in now.items() if k == 'version'}
 
 # %% ../../nbs/base/runfolder.ipynb #ebd233ea
@@ -55,7 +57,7 @@ def _lock(folder):
         raise DcvitError(f'cannot use {folder} as run folder: {e.strerror}') from None
     return lock
 
-# %% ../../nbs/base/runfolder.ipynb #71e75f00
+# %% ../../nbs/base/runfolder.ipynb #8a17c8fd
 class RunFolder:
     "Finished pieces of one run, on disk; with `path=None` nothing is kept"
 
@@ -80,6 +82,8 @@ class RunFolder:
     def _check(self, config):
         file = self.path / 'config.json'
         if not file.exists():
+            if any(not path.name.startswith('.') for path in self.path.iterdir()):
+                raise DcvitError(f'{self.path} is not empty and not a run folder; choose another')
             write_json(file, config)
             return
         before = _of_this_version(read_json(file), config)

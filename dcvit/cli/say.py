@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['what_is_left', 'seconds_line', 'say_report']
 
-# %% ../../nbs/cli/say.ipynb #bd788bfa
+# %% ../../nbs/cli/say.ipynb #090dc831
 def what_is_left(report: dict) -> str:
     "What was removed, in words"
     blocks = report['blocks']
@@ -18,6 +18,8 @@ def what_is_left(report: dict) -> str:
         said.append(f'{gone} dropped')
     if bare and any(b['mixer'] for b in blocks):
         said.append(f'{bare} without a mixer')
+    if 'resolution' in report:
+        said.append(f"looks at {report['resolution']} pixels")
     return '; '.join(said)
 
 # %% ../../nbs/cli/say.ipynb #39e40e46

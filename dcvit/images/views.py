@@ -12,7 +12,7 @@ from ..base.errors import DcvitError
 from .images import FewShot
 
 # %% auto #0
-__all__ = ['seeded', 'train_transform', 'Views']
+__all__ = ['kinds_of_augment', 'seeded', 'train_transform', 'check_augment', 'Views']
 
 # %% ../../nbs/images/views.ipynb #2c646b35
 @contextmanager
@@ -75,7 +75,18 @@ class _ViewsOf(torch.utils.data.Dataset):
         with seeded(self.seed * 1_000_003 + self.first + i):
             return torch.stack([self._augmented(im)[:channels] for im in self.few.images])
 
-# %% ../../nbs/images/views.ipynb #3070547d
+# %% ../../nbs/images/views.ipynb #1c2afc7b
+kinds_of_augment = ('none', 'rand', 'augmix', '3a', 'original', 'originalr', 'v0', 'v0r')
+
+
+def check_augment(augment: str):
+    "Raise `DcvitError` for a name that timm's augmentation does not know"
+    if not isinstance(augment, str) or augment.split('-')[0] not in kinds_of_augment:
+        raise DcvitError(
+            f"augment must be 'none' or timm's auto-augment, such as 'rand-m9-mstd0.5-inc1'; got {augment!r}"
+        )
+
+
 def _check_augment(augment, few):
     if augment != 'none' and not few.images:
         channels = few.cfg['input_size'][0]

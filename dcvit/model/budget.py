@@ -49,7 +49,7 @@ _words = dict(
     ms='ms',
 )
 
-# %% ../../nbs/model/budget.ipynb #2ee0c3d2
+# %% ../../nbs/model/budget.ipynb #345b7973
 @dataclass(frozen=True, eq=False)
 class Budget:
     "What a student may cost"
@@ -64,7 +64,9 @@ class Budget:
     def say(self, amount: float) -> str:
         "An amount in words: as a fraction of the teacher, and absolute"
         unit = 1 if self.measure == 'ms' else 1e6
-        return f'{amount / self.teacher:.3f} of the teacher ({amount / unit:.4g} {_words[self.measure]})'
+        share = amount / self.teacher
+        share = f'{share:.3f}' if share < 1000 else f'{share:.3g}'
+        return f'{share} of the teacher ({amount / unit:.4g} {_words[self.measure]})'
 
     def check(
         self,

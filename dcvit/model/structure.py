@@ -30,12 +30,13 @@ class Left:
         "Whether the whole block is dropped"
         return not (self.mixer or self.mlp)
 
-# %% ../../nbs/model/structure.ipynb #cf8b1b60
+# %% ../../nbs/model/structure.ipynb #3f349c83
 @dataclass(frozen=True)
 class Structure:
-    "What is left of every block, in network order"
+    "What is left of every block, in network order, and of the image"
 
     blocks: tuple  # of `Left`
+    resolution: int = None  # height in pixels that the student looks at; None: the teacher's
 
     def __len__(self):
         return len(self.blocks)
@@ -49,7 +50,7 @@ class Structure:
         left: Left,  # what to leave of it
     ) -> Structure:
         "The same structure with block `i` changed"
-        return Structure(self.blocks[:i] + (left,) + self.blocks[i + 1 :])
+        return replace(self, blocks=self.blocks[:i] + (left,) + self.blocks[i + 1 :])
 
 # %% ../../nbs/model/structure.ipynb #a4dfa675
 @patch
@@ -78,9 +79,9 @@ def check_length(structure: Structure, net: Network):
     if len(structure) != len(net):
         raise DcvitError(f'the structure has {len(structure)} blocks, the model {len(net)}')
 
-# %% ../../nbs/model/structure.ipynb #83c1f6b3
+# %% ../../nbs/model/structure.ipynb #723b4036
 def cost(
-    net: Network,  # from `dcvit.model.reading.read`
+    net: Network,  # from `dcvit.model.reading.read`; at the structure's resolution
     structure: Structure,
 ) -> Cost:
     "Cost of the student that `structure` describes"
@@ -116,13 +117,15 @@ def allows(block: Block, left: Left) -> bool:
         return False
     return not (left.gone and block.group is not None)
 
-# %% ../../nbs/model/structure.ipynb #dd2d8ba0
+# %% ../../nbs/model/structure.ipynb #aa5f5e78
 _older = dict(mixer='heads', mlp='hidden')  # names of the parts in files of 0.3
 
 
-def to_json(structure: Structure) -> list:
-    "Plain lists and numbers for `json.dumps`"
-    return [dict(mixer=left.mixer, mlp=left.mlp) for left in structure.blocks]
+def to_json(structure: Structure) -> dict:
+    "Plain lists and numbers for `json.dumps`: `blocks`, and `resolution` where it is not the teacher's"
+    blocks = [dict(mixer=left.mixer, mlp=left.mlp) for left in structure.blocks]
+    smaller = {} if structure.resolution is None else dict(resolution=structure.resolution)
+    return dict(blocks=blocks, **smaller)
 
 # %% ../../nbs/model/structure.ipynb #e43b6388
 def _units(block, item, which):
@@ -137,20 +140,24 @@ def _units(block, item, which):
         )
     return n
 
-# %% ../../nbs/model/structure.ipynb #0d154a9f
+# %% ../../nbs/model/structure.ipynb #63e08743
+def _left(block, item):
+    "What one entry of a file leaves of a block"
+    left = Left(_units(block, item, 'mixer'), _units(block, item, 'mlp'))
+    check_left(block, left)
+    return left
+
+# %% ../../nbs/model/structure.ipynb #c9d07d40
 def from_json(
-    obj: list,  # what `json.loads` gave
+    obj: dict,  # what `json.loads` gave
     net: Network,  # the model it must fit
 ) -> Structure:
     "Read a structure back; raises `DcvitError` if it does not fit `net`"
-    if not isinstance(obj, list) or len(obj) != len(net):
+    blocks = obj.get('blocks') if isinstance(obj, dict) else None
+    if not isinstance(blocks, list) or len(blocks) != len(net):
         raise DcvitError(f'a structure for this model is a list of {len(net)} blocks')
-    lefts = []
-    for block, item in zip(net.blocks, obj):
-        left = Left(_units(block, item, 'mixer'), _units(block, item, 'mlp'))
-        check_left(block, left)
-        lefts.append(left)
-    return Structure(tuple(lefts))
+    lefts = tuple(_left(block, item) for block, item in zip(net.blocks, blocks))
+    return Structure(lefts, obj.get('resolution'))
 
 # %% ../../nbs/model/structure.ipynb #42770e4f
 def part_name(i: int, which: str) -> str:

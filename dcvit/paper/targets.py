@@ -26,7 +26,7 @@ def features(
     with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
         return model.forward_features(x)
 
-# %% ../../nbs/paper/targets.ipynb #26ab6289
+# %% ../../nbs/paper/targets.ipynb #6f8c5605
 class Targets:
     "What the student sees and what it should compute, for every view of the few-shot images"
 
@@ -43,7 +43,7 @@ class Targets:
         self.device = torch.device(device)
         self.amp = amp
         self.cache_mb = cache_mb
-        self.parts = 1  # micro-batches into which a batch has been split, so far, because memory did not suffice
+        self.parts = 1  # micro-batches into which a batch is split, so far, because memory does not suffice for it
         self._cache = {}
 
     def __getstate__(self):

@@ -12,7 +12,7 @@ from ..images.config import data_config
 from ..model.tracing import input_shape
 
 # %% auto #0
-__all__ = ['build', 'describe', 'configure']
+__all__ = ['most', 'most_of_anything', 'build', 'describe', 'configure']
 
 # %% ../../nbs/ship/arch.ipynb #2b67a20e
 def _plain(value):
@@ -27,7 +27,24 @@ def _hint(name):
     near = difflib.get_close_matches(str(name), timm.list_models(), n=3)
     return f"; did you mean {', '.join(near)}?" if near else ''
 
-# %% ../../nbs/ship/arch.ipynb #a5dab384
+# %% ../../nbs/ship/arch.ipynb #a8ca1110
+most = dict(
+    depth=1000, layer=1000, block=1000, stage=1000
+)  # of what an argument counts, by a word in its name
+most_of_anything = 1_000_000
+
+
+def _check_amount(key, value):
+    "Raise `DcvitError` for an argument that would build a model far larger than any"
+    values = value if isinstance(value, (list, tuple)) else [value]
+    total = sum(v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool))
+    limit = min([n for word, n in most.items() if word in key], default=most_of_anything)
+    if total > limit:
+        raise DcvitError(
+            f'argument {key}={one_line(repr(value), 80)} is too large: at most {limit:,}'
+        )
+
+# %% ../../nbs/ship/arch.ipynb #88d85ef6
 def _check_arch(name, args):
     import timm
 
@@ -38,7 +55,8 @@ def _check_arch(name, args):
     for key, value in args.items():
         if key.startswith(('pretrained', 'checkpoint', 'cache')) or not _plain(value):
             right = 'architecture arguments are numbers, strings and lists of numbers'
-            raise DcvitError(f'argument {key}={value!r} is not allowed: {right}')
+            raise DcvitError(f'argument {key}={one_line(repr(value), 80)} is not allowed: {right}')
+        _check_amount(key, value)
 
 # %% ../../nbs/ship/arch.ipynb #8bcbb259
 def build(

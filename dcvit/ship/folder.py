@@ -19,7 +19,8 @@ from ..model.surgery import prune
 from .arch import build, configure
 
 # %% auto #0
-__all__ = ['newest', 'own_files', 'edits', 'save_student', 'check_format', 'read_student', 'rebuild', 'load_student']
+__all__ = ['newest', 'own_files', 'edits', 'save_student', 'check_format', 'read_student', 'rebuild', 'check_weights',
+           'load_student']
 
 # %% ../../nbs/ship/folder.ipynb #1abd198c
 def _gone(model, block, left):
@@ -51,13 +52,24 @@ def _new_sizes(old, new):
     sizes = {k: v for k, v in vars(new).items() if _is_size(k, v)}
     return {k: v for k, v in sizes.items() if getattr(old, k, v) != v}
 
-# %% ../../nbs/ship/folder.ipynb #c6fcd647
+# %% ../../nbs/ship/folder.ipynb #d064bd80
+def _shrunk(student, structure):
+    "`{name: (height, width)}` of the convolution in front of which a student shrinks its images"
+    found = {}
+    if structure.resolution is None:
+        return found
+    for name, module in student.named_modules():
+        if isinstance(module, nn.Sequential) and len(module) and isinstance(module[0], nn.Upsample):
+            found[name] = module[0].size
+    return found
+
+# %% ../../nbs/ship/folder.ipynb #eafcf1bc
 def edits(
     reference: nn.Module,  # the teacher's class, unpruned; weights do not matter
     student: nn.Module,
     structure: Structure,
 ) -> dict:
-    "What makes the student out of the teacher's class: modules that are `gone`, and `sizes` that changed"
+    "What makes the student out of the teacher's class: modules `gone`, `sizes` that changed, and images `shrunk`"
     gone, sizes = {}, {}
     for block, left in zip(read(reference).blocks, structure.blocks):
         gone |= _gone(reference, block, left)
@@ -66,10 +78,10 @@ def edits(
         new = _new_sizes(old.get(name), module)
         if new:
             sizes[name] = new
-    return dict(gone=gone, sizes=sizes)
+    return dict(gone=gone, sizes=sizes, shrunk=_shrunk(student, structure))
 
-# %% ../../nbs/ship/folder.ipynb #f9c5a80f
-newest = 2
+# %% ../../nbs/ship/folder.ipynb #9dedb36c
+newest = 3
 own_files = (
     'model.safetensors',
     'structure.json',
@@ -80,7 +92,7 @@ own_files = (
     'timm',
 )
 
-# %% ../../nbs/ship/folder.ipynb #d3320d11
+# %% ../../nbs/ship/folder.ipynb #40013b9b
 def save_student(
     folder: str | Path,
     student: nn.Module,
@@ -91,7 +103,7 @@ def save_student(
 ) -> Path:
     "Write a student folder, whole; returns its path; raises `DcvitError` when the disk does not take it"
     how = edits(configure(build(arch), cfg), student, structure)
-    description = dict(format=newest, **arch, data=cfg, blocks=to_json(structure), edits=how)
+    description = dict(format=newest, **arch, data=cfg, **to_json(structure), edits=how)
     with replacing(folder, own_files) as new:
         write_tensors(new / 'model.safetensors', student.state_dict())
         write_json(new / 'report.json', report or {})
@@ -183,16 +195,32 @@ def rebuild(
     except Exception as e:  # timm's classes check little
         raise DcvitError(f'{folder} describes a model that cannot run: {one_line(e)}') from None
 
-# %% ../../nbs/ship/folder.ipynb #e9da13e9
-def _check_shapes(student, path):
-    want = {k: tuple(v.shape) for k, v in student.state_dict().items()}
-    have = read_shapes(path)
-    for name in sorted({*want, *have}):
-        if want.get(name) != have.get(name):
-            both = f'{name} has shape {have.get(name)}, the structure needs {want.get(name)}'
-            raise DcvitError(f'{path} does not fit structure.json: {both}')
+# %% ../../nbs/ship/folder.ipynb #f49f883a
+def _misfit(name, want, have):
+    "What is wrong with one tensor of a file, or None"
+    if want is None or have is None or want.shape != have.shape:
+        shapes = [None if t is None else tuple(t.shape) for t in (have, want)]
+        return f'{name} has shape {shapes[0]}, the structure needs {shapes[1]}'
+    if want.is_floating_point() != have.is_floating_point():
+        return f'{name} holds {have.dtype}, the structure needs {want.dtype}'
+    if have.is_floating_point() and not have.isfinite().all():
+        return f'{name} holds numbers that are not finite'
+    return None
 
-# %% ../../nbs/ship/folder.ipynb #5e669ed5
+# %% ../../nbs/ship/folder.ipynb #71e94d60
+def check_weights(
+    tensors: dict,  # name -> tensor, from a file
+    model: nn.Module,  # that should take them
+    path: Path,  # of the file
+):
+    "Raise `DcvitError` for tensors that do not belong to a model, or are no weights"
+    state = model.state_dict()
+    for name in sorted({*state, *tensors}):
+        wrong = _misfit(name, state.get(name), tensors.get(name))
+        if wrong:
+            raise DcvitError(f'{path} does not fit structure.json: {wrong}')
+
+# %% ../../nbs/ship/folder.ipynb #d413d4b6
 def load_student(
     folder: str | Path,
     device='cpu',
@@ -201,7 +229,8 @@ def load_student(
     description = read_student(folder)
     path = settled(folder) / 'model.safetensors'
     model, net = rebuild(description, path)
-    student = prune(model, from_json(description.get('blocks'), net), net=net)
-    _check_shapes(student, path)
-    student.load_state_dict(read_tensors(path)[0])
+    student = prune(model, from_json(description, net), net=net)
+    tensors, _ = read_tensors(path)
+    check_weights(tensors, student, path)
+    student.load_state_dict(tensors)
     return student.to(device)

@@ -179,7 +179,7 @@ def _without_skips(student):
             model.set_submodule(name, nn.Sequential(*left))
     return model
 
-# %% ../../nbs/ship/formats.ipynb #b5788733
+# %% ../../nbs/ship/formats.ipynb #077e0db5
 def to_timm(student: nn.Module, folder: str | Path) -> dict:
     "Write timm's hub folder; returns its `architecture` and `args`; raises `DcvitError` where timm cannot build it"
     from timm.models import save_for_hf  # timm takes seconds to import
@@ -188,7 +188,7 @@ def to_timm(student: nn.Module, folder: str | Path) -> dict:
     try:
         arch = describe(model)
     except DcvitError:
-        why = 'its blocks differ in size, or one lost its mixer'
+        why = 'its blocks differ in size, one lost its mixer, or it looks at fewer pixels'
         advice = "a recipe with space='uniform' makes students that timm builds"
         raise DcvitError(
             f'timm has no arguments that build this student: {why}; {advice}'

@@ -33,7 +33,7 @@ def put(model, name, weight):
     else:
         module._buffers[leaf] = weight
 
-# %% ../../nbs/ship/standalone.ipynb #224bbbb6
+# %% ../../nbs/ship/standalone.ipynb #3bd729ea
 def load_plain(folder):
     "The student in `folder`, in eval mode"
     how = json.load(open(f'{folder}/structure.json'))
@@ -43,6 +43,9 @@ def load_plain(folder):
         model.set_submodule(name, Gone(by))
     for name, sizes in how['edits']['sizes'].items():
         vars(model.get_submodule(name)).update(sizes)
+    for name, size in how['edits'].get('shrunk', {}).items():
+        shrink = torch.nn.Upsample(size=tuple(size), mode='bilinear')
+        model.set_submodule(name, torch.nn.Sequential(shrink, model.get_submodule(name)))
     for name, weight in load_file(f'{folder}/model.safetensors').items():
         put(model, name, weight)
     return model.eval()
