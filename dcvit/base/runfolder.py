@@ -41,6 +41,14 @@ def _of_this_version(config, now):
     }  # numbers of later are off
     return dict(config, recipe=known) | {k: v for k, v in now.items() if k == 'version'}
 
+# %% ../../nbs/base/runfolder.ipynb #65617aee
+def _check_ours(folder):
+    "Raise `DcvitError` for a folder that holds something else; nothing is written to it"
+    if not folder.is_dir() or (folder / 'config.json').exists():
+        return
+    if any(not path.name.startswith('.') for path in folder.iterdir()):
+        raise DcvitError(f'{folder} is not empty and not a run folder; choose another')
+
 # %% ../../nbs/base/runfolder.ipynb #ebd233ea
 def _lock(folder):
     "The folder, locked for this process; raises `DcvitError` where that cannot be had"
@@ -57,7 +65,7 @@ def _lock(folder):
         raise DcvitError(f'cannot use {folder} as run folder: {e.strerror}') from None
     return lock
 
-# %% ../../nbs/base/runfolder.ipynb #8a17c8fd
+# %% ../../nbs/base/runfolder.ipynb #b39c3b83
 class RunFolder:
     "Finished pieces of one run, on disk; with `path=None` nothing is kept"
 
@@ -69,6 +77,7 @@ class RunFolder:
         self.path = None if path is None else Path(path)
         if self.path is None:
             return
+        _check_ours(self.path)
         self._lock = _lock(self.path)
         try:
             self._check(json.loads(json.dumps(config or {})))
@@ -82,8 +91,6 @@ class RunFolder:
     def _check(self, config):
         file = self.path / 'config.json'
         if not file.exists():
-            if any(not path.name.startswith('.') for path in self.path.iterdir()):
-                raise DcvitError(f'{self.path} is not empty and not a run folder; choose another')
             write_json(file, config)
             return
         before = _of_this_version(read_json(file), config)
