@@ -15,15 +15,14 @@ from .tracing import input_shape, trace
 # %% auto #0
 __all__ = ['look_at', 'at_resolution', 'read_at', 'resolutions']
 
-# %% ../../nbs/model/resolution.ipynb #6c313315
-def _stem(model):
-    "Name of the first convolution, which sees the image itself; raises `DcvitError` where another module does"
-    first = trace(model)[1][0]
-    if not isinstance(first.module, nn.Conv2d) or tuple(first.x.shape[1:]) != input_shape(model):
-        raise DcvitError(
-            f'{type(model).__name__} does not begin with a convolution: it sees its images in one size'
-        )
-    return first.key
+# %% ../../nbs/model/resolution.ipynb #a2f75343
+def _stem(model, calls):
+    "Name of the first convolution, which sees the image itself; None where another module does"
+    first = calls[0]
+    sees_image = isinstance(first.module, nn.Conv2d) and tuple(first.x.shape[1:]) == input_shape(
+        model
+    )
+    return first.key if sees_image else None
 
 # %% ../../nbs/model/resolution.ipynb #2dbc5904
 def _size(model, side):
@@ -35,21 +34,37 @@ def _size(model, side):
         )
     return side, round(width * side / height)
 
-# %% ../../nbs/model/resolution.ipynb #6b85b755
+# %% ../../nbs/model/resolution.ipynb #309abbc5
+def _shrink(model, stem, size):
+    "Put the layer that shrinks in front of the first convolution; returns it"
+    shrink = nn.Upsample(size=size, mode='bilinear')
+    model.set_submodule(stem, nn.Sequential(shrink, model.get_submodule(stem)))
+    return shrink
+
+
+def _runs(model):
+    try:
+        trace(model)
+    except DcvitError:
+        return False
+    return True
+
+# %% ../../nbs/model/resolution.ipynb #a2d2f887
 def look_at(
     model: nn.Module,  # changed
     side: int,  # height in pixels of what it looks at
 ) -> nn.Module:
     "Make `model` shrink its images before it looks at them; raises `DcvitError` where it needs them in its own size"
-    name, size = _stem(model), _size(model, side)
-    shrink = nn.Upsample(size=size, mode='bilinear')
-    own = model.get_submodule(name)
-    model.set_submodule(name, nn.Sequential(shrink, own))
-    try:
-        trace(model)
-    except DcvitError:
-        model.set_submodule(name, own)
-        raise DcvitError(f'{type(model).__name__} sees its images in one size') from None
+    stem, size = _stem(model, trace(model)[1]), _size(model, side)
+    if stem is None:
+        raise DcvitError(
+            f'{type(model).__name__} does not begin with a convolution: it sees its images in one size'
+        )
+    own = model.get_submodule(stem)
+    _shrink(model, stem, size)
+    if not _runs(model):
+        model.set_submodule(stem, own)
+        raise DcvitError(f'{type(model).__name__} sees its images in one size')
     return model
 
 # %% ../../nbs/model/resolution.ipynb #a17e56e6
@@ -71,17 +86,34 @@ def read_at(
         return net
     return read(at_resolution(deepcopy(teacher), structure))
 
-# %% ../../nbs/model/resolution.ipynb #836e2750
+# %% ../../nbs/model/resolution.ipynb #45a0669f
+def _sides(model, net, calls, least):
+    "Heights in pixels, largest first, in steps of a quarter of the stride; none where blocks do not work on maps"
+    _, side, width = input_shape(model)
+    names = {block.name for block in net.blocks}
+    shapes = [call.output.shape for call in calls if call.key in names]
+    if not all(len(shape) == 4 and shape[2] * width == shape[3] * side for shape in shapes):
+        return []
+    step = max(1, side // shapes[-1][2] // 4)
+    return [n for n in range(side - step, 0, -step) if n >= least * side]
+
+# %% ../../nbs/model/resolution.ipynb #e1ee0b74
 def resolutions(
     model: nn.Module,  # a timm model
     net: Network,  # `read(model)`
     least: float = 0.65,  # of the side
 ) -> list:
     "Heights in pixels that `model` could look at, largest first; none where its blocks do not work on maps"
-    _, side, width = input_shape(model)
-    names = {block.name for block in net.blocks}
-    shapes = [call.output.shape for call in trace(model)[1] if call.key in names]
-    if not all(len(shape) == 4 and shape[2] * width == shape[3] * side for shape in shapes):
+    calls = trace(model)[1]
+    stem = _stem(model, calls)
+    sides = _sides(model, net, calls, least)
+    if stem is None or not sides:
         return []
-    step = max(1, side // shapes[-1][2] // 4)
-    return [n for n in range(side - step, 0, -step) if n >= least * side]
+    copy = deepcopy(model)
+    shrink = _shrink(copy, stem, None)
+    found = []
+    for side in sides:
+        shrink.size = _size(model, side)
+        if _runs(copy):  # windows and tables of positions fit some sizes only
+            found.append(side)
+    return found

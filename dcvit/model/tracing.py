@@ -71,16 +71,23 @@ def _macs(operators):
     every = sum(operators.values())
     return every // 2, (every - products) // 2
 
-# %% ../../nbs/model/tracing.ipynb #8e73ad9c
+# %% ../../nbs/model/tracing.ipynb #eb96e72c
+_fails = (
+    RuntimeError,
+    AssertionError,
+    ValueError,
+)  # what models raise for images of a size that they do not take
+
+# %% ../../nbs/model/tracing.ipynb #c3b95b02
 def _traced(model):
     "`_run` where it works; raises `DcvitError` for a model that takes no image"
     try:
         return _run(model, 'meta')
-    except RuntimeError:  # some models build constants on the CPU as they run
+    except _fails:  # some models build constants on the CPU as they run
         pass
     try:
         return _run(model, 'cpu')
-    except RuntimeError as e:
+    except _fails as e:
         shape = list(input_shape(model))
         raise DcvitError(f'the model does not run on an image of {shape}: {one_line(e)}') from None
 
