@@ -104,11 +104,12 @@ class Forks:
     "Starts commands"
 
     def __init__(self):
+        self.folder = tempfile.TemporaryDirectory()
         words = [sys.executable, __file__]
         self.server = subprocess.Popen(words, stdin=subprocess.PIPE, text=True)
 
     def start(self, *words, cwd='.'):
-        folder = tempfile.mkdtemp()
+        folder = tempfile.mkdtemp(dir=self.folder.name)
         words = [*map(str, words)]
         request = dict(folder=folder, words=words, cwd=os.path.abspath(cwd))
         self.server.stdin.write(json.dumps(request) + '\n')
@@ -118,6 +119,7 @@ class Forks:
     def close(self):
         self.server.stdin.close()
         self.server.wait()
+        self.folder.cleanup()
 
 
 if __name__ == '__main__':

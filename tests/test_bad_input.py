@@ -62,7 +62,7 @@ cases = [
     ('compress demo {images} --keep-macs 1e308', 'out of reach'),
     ('compress demo {images} --keep-macs .5 --out {loose}', 'is a link that leads nowhere'),
     ("info vit_tiny_patch16_224 --args '{{\"depth\":100000}}'", 'depth=100000 is too large'),
-    ('compress {pipe}.json {images} --keep-macs .5', 'is not a regular file'),
+    ('compress {pipe}.json {images} --keep-macs .5', 'pipe.json: not a regular file'),
     ('compress test_vit {images} --checkpoint {pipe}.safetensors --keep-macs .5', 'regular file'),
     (
         'compress demo {images} --recipe paper --metric-set {pipe}.safetensors --keep-macs .5',
@@ -181,6 +181,7 @@ def test_command_line(words, says, places, capsys, tmp_path, monkeypatch, fault)
 def test_subprocess(installed, images, tmp_path):
     words = ('compress', 'demo', images, '--keep-macs', 0.0001)
     assert_sentence(installed(*words, cwd=tmp_path), 'out of reach')
+    assert_sentence(installed('info', 'vgg11'), 'VGG')
     assert installed('--help').returncode == 0 and installed().returncode == 2
 
 

@@ -180,7 +180,7 @@ def damaged(data, obj):
 
 def from_family(folder):
     family = dcvit.load_family(folder)
-    family.student(family.structure(keep_macs=0.6), polish=False)
+    family.student(family.structure(keep_macs=0.6))
 
 
 descriptions = [

@@ -146,9 +146,10 @@ def replacing(
         if staged is not None:
             shutil.rmtree(staged, ignore_errors=True)
 
-# %% ../../nbs/base/folders.ipynb #a67d4a63
+# %% ../../nbs/base/folders.ipynb #e4976d32
 def check_writable(folder: str | Path):
     "Raise `DcvitError` if `folder` could not be written; leaves nothing behind"
+    _check_place(Path(folder))
     folder = settled(Path(os.path.realpath(folder)))
     _check_place(folder)
     parent = folder.parent

@@ -117,7 +117,7 @@ def labelled_or_digits(folder, model) -> tuple:
         raise DcvitError('name a folder of images')
     return labelled_digits(model)
 
-# %% ../../nbs/cli/words.ipynb #7c4d632a
+# %% ../../nbs/cli/words.ipynb #3e354647
 _markers = dict(student='structure.json', family='family.json')
 
 
@@ -126,8 +126,6 @@ def fresh_folder(out: str, kind: str = 'student') -> Path:
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise DcvitError(f'{out} is a file; --out names a folder')
-    if out.is_symlink() and not out.exists():
-        raise DcvitError(f'{out} is a link that leads nowhere; choose another --out')
     check_writable(out)
     if out.is_dir() and any(out.iterdir()) and not (out / _markers[kind]).exists():
         raise DcvitError(f'{out} is not empty and not a {kind}; choose another --out')

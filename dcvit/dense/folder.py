@@ -126,7 +126,7 @@ def _fill(teacher, net, tensors, description, device):
         report=description['report'],
     )
 
-# %% ../../nbs/dense/folder.ipynb #a4f0751f
+# %% ../../nbs/dense/folder.ipynb #982b3f92
 def load_family(folder: str | Path, device='cpu') -> Family:
     "Read a family's folder; runs nothing from it; raises `DcvitError` if it is not one"
     folder = settled(folder)
@@ -140,13 +140,5 @@ def load_family(folder: str | Path, device='cpu') -> Family:
     try:
         check_weights(_named(tensors, 'teacher.'), teacher, weights)
         return check_family(_fill(teacher.to(device), net, tensors, description, device))
-    except (
-        KeyError,
-        ValueError,
-        TypeError,
-        IndexError,
-        AttributeError,
-        RuntimeError,
-        OverflowError,
-    ) as e:
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError, OverflowError) as e:
         raise DcvitError(f'{folder} is not a complete family: {one_line(e)}') from None

@@ -75,7 +75,7 @@ class _ViewsOf(torch.utils.data.Dataset):
         with seeded(self.seed * 1_000_003 + self.first + i):
             return torch.stack([self._augmented(im)[:channels] for im in self.few.images])
 
-# %% ../../nbs/images/views.ipynb #1c2afc7b
+# %% ../../nbs/images/views.ipynb #98666856
 kinds_of_augment = ('none', 'rand', 'augmix', '3a', 'original', 'originalr', 'v0', 'v0r')
 
 
@@ -87,12 +87,12 @@ def check_augment(augment: str):
         )
 
 
-def _check_augment(augment, few):
+def _check_can_augment(augment, few):
     if augment != 'none' and not few.images:
         channels = few.cfg['input_size'][0]
         raise DcvitError(f"images with {channels} channels cannot be augmented; use augment='none'")
 
-# %% ../../nbs/images/views.ipynb #943da9f5
+# %% ../../nbs/images/views.ipynb #243ba372
 class Views:
     "Augmented views of a few-shot set: `views[v]` is uint8 `[n,c,h,w]`, computed once and kept while memory allows"
 
@@ -106,7 +106,7 @@ class Views:
         workers: int = 0,  # processes that augment; 0: this one
         cache_mb: int = 1024,  # memory for views
     ):
-        _check_augment(augment, few)
+        _check_can_augment(augment, few)
         self.few = few
         self.seed = seed
         self.workers = workers

@@ -127,22 +127,23 @@ def _parts(targets, images):
     height, width = targets.views.few.cfg['input_size'][1:]
     return 1 if targets.device.type == 'cuda' else math.ceil(images * height * width / _most_pixels)
 
-# %% ../../nbs/paper/mimic.ipynb #d7aecfaf
+# %% ../../nbs/paper/mimic.ipynb #14cd3155
 def _accumulate(student, targets, view, idx, numbers, weight):
     "Loss of a batch and its gradients, in as many micro-batches as are needed so far"
     total = 0.0
     for p in student.parameters():
         p.grad = None
-    for some in idx.chunk(max(targets.parts, _parts(targets, len(idx)))):
+    for some in idx.chunk(targets.parts):
         x, target = targets.batch(view, some)
         loss = mimic_loss(student, x, target, numbers, targets.amp) * (len(some) / len(idx))
         (loss * weight).backward()
         total = total + loss.detach()
     return total
 
-# %% ../../nbs/paper/mimic.ipynb #0308640d
+# %% ../../nbs/paper/mimic.ipynb #a089fb43
 def gradient(student, targets, view, idx, numbers, weight) -> torch.Tensor:
     "Loss of a batch, its gradients left in the parameters; raises `DcvitError` where not even one image fits"
+    targets.parts = max(targets.parts, _parts(targets, len(idx)))
     while True:
         try:
             return _accumulate(student, targets, view, idx, numbers, weight)

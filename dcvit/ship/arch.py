@@ -12,9 +12,9 @@ from ..images.config import data_config
 from ..model.tracing import input_shape
 
 # %% auto #0
-__all__ = ['most', 'most_of_anything', 'build', 'describe', 'configure']
+__all__ = ['amount', 'counts_layers', 'build', 'describe', 'configure']
 
-# %% ../../nbs/ship/arch.ipynb #2b67a20e
+# %% ../../nbs/ship/arch.ipynb #1ed4ebe8
 def _plain(value):
     if isinstance(value, (list, tuple)):
         return all(isinstance(v, (int, float)) for v in value)
@@ -27,19 +27,28 @@ def _hint(name):
     near = difflib.get_close_matches(str(name), timm.list_models(), n=3)
     return f"; did you mean {', '.join(near)}?" if near else ''
 
-# %% ../../nbs/ship/arch.ipynb #a8ca1110
-most = dict(
-    depth=1000, layer=1000, block=1000, stage=1000
-)  # of what an argument counts, by a word in its name
-most_of_anything = 1_000_000
+
+_most_layers = 1000
+
+# %% ../../nbs/ship/arch.ipynb #ae304bc3
+_most_of_anything = 1_000_000
 
 
+def amount(value) -> float:
+    "Sum of the numbers in an architecture argument"
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return sum(v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool))
+
+
+def counts_layers(name: str) -> bool:
+    "Whether an architecture argument says how many layers there are"
+    return any(word in name for word in ('depth', 'layer', 'block', 'stage'))
+
+# %% ../../nbs/ship/arch.ipynb #53dee2b5
 def _check_amount(key, value):
     "Raise `DcvitError` for an argument that would build a model far larger than any"
-    values = value if isinstance(value, (list, tuple)) else [value]
-    total = sum(v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool))
-    limit = min([n for word, n in most.items() if word in key], default=most_of_anything)
-    if total > limit:
+    limit = _most_layers if counts_layers(key) else _most_of_anything
+    if amount(value) > limit:
         raise DcvitError(
             f'argument {key}={one_line(repr(value), 80)} is too large: at most {limit:,}'
         )
