@@ -5,6 +5,7 @@ a fresh `dcvit` is after its imports. Some tests run the installed command all t
 """
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -15,12 +16,21 @@ import time
 from pathlib import Path
 
 wait_between = 0.005  # seconds
+# what commands import when they need it; each fork would do so again
+imported = (
+    'timm.data',
+    'matplotlib.pyplot',
+    'onnxruntime.quantization',
+    'onnxscript.function_libs.torch_lib.ops',
+    'torch.export._trace',
+    'torch.onnx._internal.exporter._core',
+)
 
 
 def serve():
     "Fork for every request that comes in, a line of JSON each"
-    import timm.data  # noqa: F401
-
+    for name in imported:
+        importlib.import_module(name)
     from dcvit.cli.main import run
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

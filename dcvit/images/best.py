@@ -24,7 +24,7 @@ def is_closer(
     error = gain.std() / len(gain) ** 0.5 if len(gain) > 1 else 0.0
     return bool(gain.mean() > 2 * error)
 
-# %% ../../nbs/images/best.ipynb #b7537d54
+# %% ../../nbs/images/best.ipynb #new7
 class Best:
     "The weights with which a student came closest to the teacher"
 
@@ -45,7 +45,7 @@ class Best:
     def _look(self):
         "Distance of each image, and percentage of predictions that are shared"
         expected = self.judge.expected
-        out = self.judge.outputs(self.student, self.first)
+        out = self.judge.compared(self.student, self.first)
         shared = agreement(expected, out) if self.judge.classes else 0.0
         return distances(expected, out, self.judge.classes), shared
 

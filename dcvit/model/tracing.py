@@ -78,15 +78,28 @@ _fails = (
     ValueError,
 )  # what models raise for images of a size that they do not take
 
-# %% ../../nbs/model/tracing.ipynb #c3b95b02
+# %% ../../nbs/model/tracing.ipynb #new12
+# up to which an image is computed faster than its shapes
+_few_parameters, _few_pixels = 5e6, 256**2
+
+
+def _devices(model):
+    "Where a model is run: on `meta`, which computes shapes only, unless it is small"
+    parameters = sum(p.numel() for p in model.parameters())
+    _, height, width = input_shape(model)
+    small = parameters <= _few_parameters and height * width <= _few_pixels
+    return ('cpu', 'meta') if small else ('meta', 'cpu')
+
+# %% ../../nbs/model/tracing.ipynb #new13
 def _traced(model):
     "`_run` where it works; raises `DcvitError` for a model that takes no image"
+    first, second = _devices(model)
     try:
-        return _run(model, 'meta')
+        return _run(model, first)
     except _fails:  # some models build constants on the CPU as they run
         pass
     try:
-        return _run(model, 'cpu')
+        return _run(model, second)
     except _fails as e:
         shape = list(input_shape(model))
         raise DcvitError(f'the model does not run on an image of {shape}: {one_line(e)}') from None

@@ -50,7 +50,7 @@ def first_changed(net: Network, structure: Structure) -> int:
         return 0
     return min(changed(net, structure), default=len(net))
 
-# %% ../../nbs/search/replay.ipynb #06b550ae
+# %% ../../nbs/search/replay.ipynb #new9
 class Replay(Judge):
     "Compares students with the teacher on some images, each from the first block that differs"
 
@@ -60,10 +60,12 @@ class Replay(Judge):
         net: Network,
         images: Batches,
         most_mb: float = 4096,  # of disk for states; beyond it, students run from the start
+        tempered: bool = False,  # compare at the student's best temperature
     ):
         self.images = images
         self.net = net
         self.classes = classes_of(teacher)
+        self.tempered = tempered and self.classes > 1
         self._states = Spool(images.device)
         self._shapes = {}
         self._room = most_mb * 1e6

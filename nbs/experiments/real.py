@@ -31,6 +31,7 @@ from dcvit.model.budget import budget
 from dcvit.model.reading import read
 from dcvit.search.assemble import assemble
 from dcvit.search.dropping import drop_blocks
+from dcvit.search.recovery import temper
 
 imagenet_id = re.compile(r'(n\d{8})')
 
@@ -127,7 +128,10 @@ class Bench:
         seconds = made.report['seconds']
         before = sum(seconds.values()) - seconds['mimic']
         few = few_shot(self.few, data_config(self.model))
-        check = Judge(self.model, Batches(few, few.splits.check)).scores(student)
+        choose = Judge(self.model, Batches(few, few.splits.choose))
+        judge = Judge(self.model, Batches(few, few.splits.check))
+        temper(student, choose, judge)
+        check = judge.scores(student)
         passes = round(before / made.report['pass_seconds'], 1)
         memory = max(m['process'] for name, m in made.report['memory'].items() if name != 'mimic')
         own = dict(seconds=before, passes=passes, memory=memory)
