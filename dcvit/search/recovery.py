@@ -19,7 +19,7 @@ from ..paper.targets import targets_of
 from .refit import refit
 
 # %% auto #0
-__all__ = ['rate_factors', 'rate_steps', 'harm', 'temper', 'recover']
+__all__ = ['rate_factors', 'rate_steps', 'temper', 'recover']
 
 # %% ../../nbs/search/recovery.ipynb #new5
 def _refitted(run, student, structure, judge):
@@ -33,11 +33,10 @@ def _refitted(run, student, structure, judge):
 # %% ../../nbs/search/recovery.ipynb #new7
 rate_factors = (1 / 16, 1 / 4, 1.0)  # of the recipe's learning rate, that are tried
 rate_steps = 8  # gradient steps of each try
-harm = 1.2  # a short run that ends with so many times the loss does not pay later either
 
 # %% ../../nbs/search/recovery.ipynb #new8
 def _best_rate(student, train, recipe, judge):
-    "The recipe with the learning rate whose short run ends closest to the teacher; None where all do harm"
+    "The recipe with the learning rate whose short run ends closest to the teacher; None where none helps"
     if judge is None:
         return recipe
     lost = {}
@@ -47,7 +46,7 @@ def _best_rate(student, train, recipe, judge):
         train(copy, tried, rate_steps, desc='learning rate')
         lost[tried] = judge.loss(copy)
     best = min(lost, key=lost.get)
-    return best if lost[best] < harm * judge.loss(student) else None
+    return best if lost[best] < judge.loss(student) else None
 
 # %% ../../nbs/search/recovery.ipynb #new9
 def _by_gradient(run, recipe, student, judge, notes):

@@ -61,11 +61,14 @@ def program(
             f'torch.export cannot follow this {type(student).__name__}: {one_line(e)}'
         ) from None
 
-# %% ../../nbs/ship/formats.ipynb #6bf75e21
-def to_program(student: nn.Module, path: str | Path):
-    "Write `program(student)` as a `.pt2` file, which `torch.export.load` reads"
+# %% ../../nbs/ship/formats.ipynb #new11
+def to_program(
+    traced: torch.export.ExportedProgram,  # from `program`
+    path: str | Path,
+):
+    "Write a program as a `.pt2` file, which `torch.export.load` reads"
     buffer = io.BytesIO()
-    torch.export.save(program(student), buffer)
+    torch.export.save(traced, buffer)
     write_whole(path, buffer.getvalue())
 
 # %% ../../nbs/ship/formats.ipynb #697d3cc6
@@ -76,24 +79,21 @@ def _without_traces(proto):
             item.ClearField('metadata_props')
     return proto
 
-# %% ../../nbs/ship/formats.ipynb #3e4b587c
+# %% ../../nbs/ship/formats.ipynb #new14
 def to_onnx(
-    student: nn.Module,
+    traced: torch.export.ExportedProgram,  # from `program`
     path: str | Path,  # `.onnx` file
     opset: int = 18,  # version of the ONNX operators
 ):
-    "Write `student` as one ONNX file with a dynamic batch; raises `DcvitError` where an operator has no ONNX form"
+    "Write a program as one ONNX file with a dynamic batch; raises `DcvitError` where an operator has no ONNX form"
     _need('onnxscript')
-    traced = program(student)
     names = dict(input_names=['images'], output_names=['logits'])
     how = dict(dynamo=True, opset_version=opset, verbose=False)
     try:
         with _quiet():
-            proto = torch.onnx.export(traced, (_two_images(student),), **how, **names).model_proto
+            proto = torch.onnx.export(traced, **how, **names).model_proto
     except Exception as e:
-        raise DcvitError(
-            f'torch cannot write this {type(student).__name__} as ONNX: {one_line(e)}'
-        ) from None
+        raise DcvitError(f'torch cannot write this model as ONNX: {one_line(e)}') from None
     write_whole(path, _without_traces(proto).SerializeToString())
 
 # %% ../../nbs/ship/formats.ipynb #4351acf5
