@@ -12,6 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dcvit.base.errors import DcvitError
+from dcvit.images.measure import agreement, kl
+from dcvit.images.temperature import temperature
 from dcvit.model.blocks import Cost, Part
 from dcvit.model.budget import budget
 from dcvit.model.reading import read
@@ -114,3 +116,18 @@ def test_part_adds_up(units, n):
             p.at(n)
     else:
         assert p.at(n) == (Cost() if n == 0 else Cost(7 * n, 5 * n, 3 * n + 11))
+
+
+@quick
+@given(st.integers(1, 60), st.integers(2, 50), st.floats(0.05, 20), st.integers(0, 9))
+def test_no_temperature_is_closer_than_the_one_found(n, classes, scale, seed):
+    generator = torch.Generator().manual_seed(seed)
+    teacher = 3 * torch.randn(n, classes, generator=generator)
+    student = scale * (teacher + torch.randn(n, classes, generator=generator))
+    found = temperature(teacher, student)
+    assert 1 / 8 <= found <= 8
+    best = kl(teacher, student / found)
+    for other in (0.125, 0.3, 0.9 * found, 1.0, 1.1 * found, 3.0, 8.0):
+        if 1 / 8 <= other <= 8:
+            assert best <= kl(teacher, student / other) * 1.001 + 1e-5
+    assert agreement(teacher, student / found) == agreement(teacher, student)
