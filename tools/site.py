@@ -58,6 +58,7 @@ def setup(app):
 '''
 css = '''
 .bd-article h3 {font-size: 1.2rem; margin-top: 1.5rem}
+.bd-article :is(h2, h3):has(> code) {font-size: 1.1rem; margin-top: 1.5rem}
 .bd-page-width {max-width: 96rem}
 .bd-sidebar-primary {flex: 0 0 15rem}
 .bd-sidebar-secondary {width: 13rem}
@@ -89,11 +90,15 @@ def local_links(text, host, depth):
     return re.sub(re.escape(host) + r'/([\w/]+)\.html', lambda m: f'{up}{m[1]}.ipynb', text)
 
 
+source_first = re.compile(r'\[source\]\(([^)]*)\)\s+(#+) ([^\n]+)\n(.*)', re.S)
+
+
 def entry(cell):
-    "nbdev's API entry (Markdown made by `show_doc`) as a Markdown cell, so that its heading is one of the page's"
+    "nbdev's API entry (Markdown made by `show_doc`) as a Markdown cell: name, signature, summary, source"
     text = ''.join(''.join(o.data.get('text/markdown', '')) for o in cell.outputs if 'data' in o)
     text = re.sub(r'\{target="_blank"[^}]*\}', '', text)
-    return nbformat.v4.new_markdown_cell(re.sub(r'^---\s+', '', text))
+    text = re.sub(r'^---\s+', '', text)
+    return nbformat.v4.new_markdown_cell(source_first.sub(r'\2 `\3`\n\4\n\n[source](\1)', text))
 
 
 def is_for_pages(output):
