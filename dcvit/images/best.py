@@ -24,7 +24,7 @@ def is_closer(
     error = gain.std() / len(gain) ** 0.5 if len(gain) > 1 else 0.0
     return bool(gain.mean() > 2 * error)
 
-# %% ../../nbs/images/best.ipynb #new7
+# %% ../../nbs/images/best.ipynb #3ee3d676
 class Best:
     "The weights with which a student came closest to the teacher"
 

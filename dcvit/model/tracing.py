@@ -78,7 +78,7 @@ _fails = (
     ValueError,
 )  # what models raise for images of a size that they do not take
 
-# %% ../../nbs/model/tracing.ipynb #new12
+# %% ../../nbs/model/tracing.ipynb #90e1f001
 # up to which an image is computed faster than its shapes
 _few_parameters, _few_pixels = 5e6, 256**2
 
@@ -90,19 +90,17 @@ def _devices(model):
     small = parameters <= _few_parameters and height * width <= _few_pixels
     return ('cpu', 'meta') if small else ('meta', 'cpu')
 
-# %% ../../nbs/model/tracing.ipynb #new13
+# %% ../../nbs/model/tracing.ipynb #d15b635a
 def _traced(model):
     "`_run` where it works; raises `DcvitError` for a model that takes no image"
-    first, second = _devices(model)
-    try:
-        return _run(model, first)
-    except _fails:  # some models build constants on the CPU as they run
-        pass
-    try:
-        return _run(model, second)
-    except _fails as e:
-        shape = list(input_shape(model))
-        raise DcvitError(f'the model does not run on an image of {shape}: {one_line(e)}') from None
+    failed = {}
+    for device in _devices(model):
+        try:
+            return _run(model, device)
+        except _fails as e:  # on `meta`: some models build constants on the CPU as they run
+            failed[device] = one_line(e)
+    shape = list(input_shape(model))
+    raise DcvitError(f'the model does not run on an image of {shape}: {failed["cpu"]}')
 
 # %% ../../nbs/model/tracing.ipynb #3ee7f2a5
 def trace(

@@ -61,7 +61,7 @@ def program(
             f'torch.export cannot follow this {type(student).__name__}: {one_line(e)}'
         ) from None
 
-# %% ../../nbs/ship/formats.ipynb #new11
+# %% ../../nbs/ship/formats.ipynb #480980a5
 def to_program(
     traced: torch.export.ExportedProgram,  # from `program`
     path: str | Path,
@@ -79,7 +79,7 @@ def _without_traces(proto):
             item.ClearField('metadata_props')
     return proto
 
-# %% ../../nbs/ship/formats.ipynb #new14
+# %% ../../nbs/ship/formats.ipynb #00edf798
 def to_onnx(
     traced: torch.export.ExportedProgram,  # from `program`
     path: str | Path,  # `.onnx` file
