@@ -103,8 +103,41 @@ def test_fewer_pixels(tmp_path, fault):
     torch.testing.assert_close(standalone.load_plain(tmp_path / 's')(x), student(x))
     found = export_student(tmp_path / 's', photos(student), ('onnx', 'program'))
     assert all(found[kind]['same_top1'] == 100 for kind in ('onnx', 'program'))
-    with pytest.raises(DcvitError, match='looks at fewer pixels'):
+    with pytest.raises(DcvitError, match='sees fewer pixels'):
         to_timm(student, tmp_path / 'no')
+
+
+def test_fewer_tokens(tmp_path, fault):
+    "A student that merges tokens: folder, plain loader and other formats; what fits no model is refused"
+    fault('a student that merges tokens, in ONNX and torch.export', 'the same predictions')
+
+    def merging(net):
+        return replace(unevenly(net), tokens=(90, 70, *[50] * (len(net) - 2)))
+
+    student = student_of('test_vit', tmp_path / 's', merging)
+    x = torch.randn(2, *input_shape(student))
+    with torch.no_grad():
+        assert torch.equal(dcvit.load(tmp_path / 's')(x), student(x))
+    torch.testing.assert_close(standalone.load_plain(tmp_path / 's')(x), student(x))
+    found = export_student(tmp_path / 's', photos(student), ('onnx', 'program'))
+    for kind in ('onnx', 'program'):
+        assert found[kind]['same_top1'] == 100
+        assert found[kind]['relative'] <= 1e-4
+    with pytest.raises(DcvitError, match='fewer pixels or tokens'):
+        to_timm(student, tmp_path / 'no')
+
+
+@pytest.mark.parametrize('tokens', ['all', 3, [], [90], [0] * 9, [90.5] * 9, [9**9] * 9, [1] * 9])
+def test_tokens_of_a_tampered_folder(tmp_path, tokens, fault):
+    fault('a student folder with tokens that do not fit', 'one sentence')
+    student_of('test_vit', tmp_path / 's', unevenly)
+    path = tmp_path / 's' / 'structure.json'
+    description = json.loads(path.read_text())
+    if isinstance(tokens, list) and len(tokens) == 9:
+        tokens = tokens[:1] * len(description['blocks'])
+    path.write_text(json.dumps(dict(description, tokens=tokens)))
+    with pytest.raises(DcvitError, match='tokens'):
+        dcvit.load(tmp_path / 's')
 
 
 without_dcvit = """

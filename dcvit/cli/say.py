@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['what_is_left', 'seconds_line', 'say_report']
 
-# %% ../../nbs/cli/say.ipynb #090dc831
+# %% ../../nbs/cli/say.ipynb #4c93bb37
 def what_is_left(report: dict) -> str:
     "What was removed, in words"
     blocks = report['blocks']
@@ -20,6 +20,8 @@ def what_is_left(report: dict) -> str:
         said.append(f'{bare} without a mixer')
     if 'resolution' in report:
         said.append(f"looks at {report['resolution']} pixels")
+    if 'tokens' in report:
+        said.append(f"tokens {report['tokens']}")
     return '; '.join(said)
 
 # %% ../../nbs/cli/say.ipynb #39e40e46

@@ -30,13 +30,14 @@ class Left:
         "Whether the whole block is dropped"
         return not (self.mixer or self.mlp)
 
-# %% ../../nbs/model/structure.ipynb #3f349c83
+# %% ../../nbs/model/structure.ipynb #fa4337e7
 @dataclass(frozen=True)
 class Structure:
-    "What is left of every block, in network order, and of the image"
+    "What is left of every block, in network order, and of what they see"
 
     blocks: tuple  # of `Left`
     resolution: int = None  # height in pixels that the student looks at; None: the teacher's
+    tokens: tuple = None  # how many tokens leave each block; None: all of them
 
     def __len__(self):
         return len(self.blocks)
@@ -79,9 +80,9 @@ def check_length(structure: Structure, net: Network):
     if len(structure) != len(net):
         raise DcvitError(f'the structure has {len(structure)} blocks, the model {len(net)}')
 
-# %% ../../nbs/model/structure.ipynb #723b4036
+# %% ../../nbs/model/structure.ipynb #caa50105
 def cost(
-    net: Network,  # from `dcvit.model.reading.read`; at the structure's resolution
+    net: Network,  # from `dcvit.model.reading.read`; at the structure's resolution, with its tokens
     structure: Structure,
 ) -> Cost:
     "Cost of the student that `structure` describes"
@@ -117,15 +118,19 @@ def allows(block: Block, left: Left) -> bool:
         return False
     return not (left.gone and block.group is not None)
 
-# %% ../../nbs/model/structure.ipynb #aa5f5e78
+# %% ../../nbs/model/structure.ipynb #c2c72d27
 _older = dict(mixer='heads', mlp='hidden')  # names of the parts in files of 0.3
 
 
 def to_json(structure: Structure) -> dict:
-    "Plain lists and numbers for `json.dumps`: `blocks`, and `resolution` where it is not the teacher's"
+    "Plain lists and numbers for `json.dumps`: `blocks`, and `resolution` and `tokens` where they are not the teacher's"
     blocks = [dict(mixer=left.mixer, mlp=left.mlp) for left in structure.blocks]
-    smaller = {} if structure.resolution is None else dict(resolution=structure.resolution)
-    return dict(blocks=blocks, **smaller)
+    found = dict(blocks=blocks)
+    if structure.resolution is not None:
+        found['resolution'] = structure.resolution
+    if structure.tokens is not None:
+        found['tokens'] = [*structure.tokens]
+    return found
 
 # %% ../../nbs/model/structure.ipynb #e43b6388
 def _units(block, item, which):
@@ -147,7 +152,17 @@ def _left(block, item):
     check_left(block, left)
     return left
 
-# %% ../../nbs/model/structure.ipynb #c9d07d40
+# %% ../../nbs/model/structure.ipynb #86d87a19
+def _tokens(given, net):
+    "The tokens that leave each block, from a file"
+    if given is None:
+        return None
+    whole_numbers = isinstance(given, list) and all(type(n) is int and n > 0 for n in given)
+    if not whole_numbers or len(given) != len(net):
+        raise DcvitError(f'tokens must be a list of {len(net)} whole numbers from 1')
+    return tuple(given)
+
+# %% ../../nbs/model/structure.ipynb #b04354f2
 def from_json(
     obj: dict,  # what `json.loads` gave
     net: Network,  # the model it must fit
@@ -157,7 +172,7 @@ def from_json(
     if not isinstance(blocks, list) or len(blocks) != len(net):
         raise DcvitError(f'a structure for this model is a list of {len(net)} blocks')
     lefts = tuple(_left(block, item) for block, item in zip(net.blocks, blocks))
-    return Structure(lefts, obj.get('resolution'))
+    return Structure(lefts, obj.get('resolution'), _tokens(obj.get('tokens'), net))
 
 # %% ../../nbs/model/structure.ipynb #42770e4f
 def part_name(i: int, which: str) -> str:

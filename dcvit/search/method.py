@@ -19,19 +19,19 @@ from ..paper.invert import InversionNumbers
 # %% auto #0
 __all__ = ['SearchRecipe', 'by_search']
 
-# %% ../../nbs/search/method.ipynb #b2bc934e
+# %% ../../nbs/search/method.ipynb #4eb3c1a8
 from ..paper.mimic import MimicNumbers
 from .assemble import assemble
 from .candidates import Contest, search
+from .fewer import Fewer
 from .latency import meet
 from .losses import loss_table, probe
-from .pixels import Pixels
 from .recovery import recover
 from .replay import Replay, first_changed
 from .solver import best
 from .statistics import statistics_of
 
-# %% ../../nbs/search/method.ipynb #76f2a8c9
+# %% ../../nbs/search/method.ipynb #5621aaf7
 @dataclass(frozen=True)
 class SearchRecipe(InversionNumbers, MimicNumbers):
     "Every number of the search; the defaults are those of `fast`"
@@ -51,9 +51,7 @@ class SearchRecipe(InversionNumbers, MimicNumbers):
     space: str = one_of(
         'search', 'uniform'
     )  # any heads and hidden sizes, or every MLP by one ratio
-    resolution: bool = (
-        True  # let convolution networks look at fewer pixels, where the budget is in MACs
-    )
+    fewer: bool = True  # let students see fewer pixels or tokens, where the budget is in MACs
     refit: bool = True  # solve for the output layers in closed form, front to back
     step_length: int = 60  # gradient steps afterwards, in `unit`; 0: none
     lr_images: int = 500  # images that `lr` is meant for
@@ -62,14 +60,14 @@ class SearchRecipe(InversionNumbers, MimicNumbers):
         "The peak learning rate for a number of images"
         return self.lr * (images / self.lr_images) ** 0.5
 
-# %% ../../nbs/search/method.ipynb #9bce9467
+# %% ../../nbs/search/method.ipynb #f52b5318
 class _Finder:
     "From a budget to a structure, with what is measured once"
 
-    def __init__(self, run, judge, resolution=True):
+    def __init__(self, run, judge, fewer=True):
         self.run = run
         self.judge = judge
-        self.resolution = resolution  # whether it may be smaller
+        self.fewer = fewer  # whether students may see fewer pixels or tokens
         self.stats = statistics_of(run)
         self.known = {}  # losses of structures on the check images
         run.clock('statistics')
@@ -99,8 +97,8 @@ class _Finder:
         "The structure that loses least, and what it was compared with"
         run = self.run
         contest = Contest(run.teacher, run.net, self.stats, self.judge, self.known)
-        pixels = Pixels(run.teacher, run.net, budget.measure) if self.resolution else None
-        found = search(contest, self.table, budget, self.scout, pixels, run.progress)
+        fewer = Fewer(run.teacher, run.net, budget.measure) if self.fewer else None
+        found = search(contest, self.table, budget, self.scout, fewer, run.progress)
         return found.structure, dict(search=dict(loss=found.loss, tried=found.candidates))
 
 # %% ../../nbs/search/method.ipynb #5ce3340a
@@ -141,13 +139,13 @@ def _from_folder(run, weights, meta):
     student.load_state_dict(weights)
     return student, structure, meta['notes']
 
-# %% ../../nbs/search/method.ipynb #894acd7a
+# %% ../../nbs/search/method.ipynb #600b116f
 def _assembled(run, budget, recipe, judge):
     "`(student, structure, notes)` in front of recovery, from the run folder or made now"
     kept = run.folder.get('search')
     if kept:
         return _from_folder(run, *kept)
-    finder = _Finder(run, judge, recipe.resolution)
+    finder = _Finder(run, judge, recipe.fewer)
     structure, notes = _structure(run, budget, recipe, finder)
     student = finder.build(structure)
     notes['enough'] = _enough(finder, budget, structure, student) if 'search' in notes else None

@@ -24,7 +24,7 @@ __all__ = ['refit']
 # %% ../../nbs/search/refit.ipynb #ec804c41
 from ..base.hooks import peek
 
-# %% ../../nbs/search/refit.ipynb #2142162e
+# %% ../../nbs/search/refit.ipynb #b035eb4a
 def _moments(walk, i, which, spot):
     "Least-squares sums of one output layer, for each set of images"
     block = walk.net.blocks[i]
@@ -35,7 +35,7 @@ def _moments(walk, i, which, spot):
     linear = walk.gains[which] is not None
     for j, (owner, _) in enumerate(walk.batches.owner):
         got = peek(walk.runner('student', i, j), dict(entered=(layer, 'in'), state=spot))
-        missing = walk.seen[which].get(j) - got['state']
+        missing = walk.wanted(which, j) - got['state']
         missing = state_rows(missing, block) if linear else out_rows(missing, layer)
         sums[owner].add(rows_of(layer, got['entered']), missing)
     return sums
@@ -64,15 +64,16 @@ def _solve(walk, i, which):
     add_bias(module, layers, (r - f @ D) * scale)
     return choose.power, choose.error(D, f, r).item()
 
-# %% ../../nbs/search/refit.ipynb #a22d421f
+# %% ../../nbs/search/refit.ipynb #79da2872
 def _first_changed(walk):
-    "Index of the first block whose size differs; before it, both models compute the same"
+    "Index of the first block whose class or size differs; before it, both models compute the same"
 
-    def size(who, i):
-        return sum(p.numel() for p in walk.block(who, i).parameters())
+    def kind(who, i):
+        block = walk.block(who, i)
+        return type(block), sum(p.numel() for p in block.parameters())
 
     for block in walk.net.blocks:
-        if size('student', block.index) != size('teacher', block.index):
+        if kind('student', block.index) != kind('teacher', block.index):
             return block.index
     return len(walk.net)
 

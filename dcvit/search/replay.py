@@ -43,10 +43,10 @@ def _stand_ins(student, net, first):
         for block, module in zip(blocks, own):
             student.set_submodule(block.name, module)
 
-# %% ../../nbs/search/replay.ipynb #6f83d4fe
+# %% ../../nbs/search/replay.ipynb #dcd1685a
 def first_changed(net: Network, structure: Structure) -> int:
     "Index of the first block that sees something else than in the teacher, or is something else"
-    if structure.resolution is not None:
+    if structure.resolution is not None or structure.tokens is not None:
         return 0
     return min(changed(net, structure), default=len(net))
 

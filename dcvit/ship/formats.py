@@ -45,17 +45,17 @@ def _two_images(model):
     p = next(model.parameters())
     return torch.zeros(2, *input_shape(model), device=p.device, dtype=p.dtype)
 
-# %% ../../nbs/ship/formats.ipynb #85b6bf93
+# %% ../../nbs/ship/formats.ipynb #72e10ddb
 def program(
     student: nn.Module,  # eval mode
 ) -> torch.export.ExportedProgram:
     "`student` as a program for any batch size; raises `DcvitError` where torch cannot follow the model"
     batch = torch.export.Dim('batch')
+    # with gradients, masked attention takes a path that has no ONNX
+    fixed = deepcopy(student).requires_grad_(False)
     try:
         with _quiet():
-            return torch.export.export(
-                student, (_two_images(student),), dynamic_shapes=({0: batch},)
-            )
+            return torch.export.export(fixed, (_two_images(student),), dynamic_shapes=({0: batch},))
     except Exception as e:  # it raises many kinds
         raise DcvitError(
             f'torch.export cannot follow this {type(student).__name__}: {one_line(e)}'
@@ -179,7 +179,7 @@ def _without_skips(student):
             model.set_submodule(name, nn.Sequential(*left))
     return model
 
-# %% ../../nbs/ship/formats.ipynb #077e0db5
+# %% ../../nbs/ship/formats.ipynb #3f2a8993
 def to_timm(student: nn.Module, folder: str | Path) -> dict:
     "Write timm's hub folder; returns its `architecture` and `args`; raises `DcvitError` where timm cannot build it"
     from timm.models import save_for_hf  # timm takes seconds to import
@@ -188,7 +188,7 @@ def to_timm(student: nn.Module, folder: str | Path) -> dict:
     try:
         arch = describe(model)
     except DcvitError:
-        why = 'its blocks differ in size, one lost its mixer, or it looks at fewer pixels'
+        why = 'its blocks differ in size, one lost its mixer, or it sees fewer pixels or tokens'
         advice = "a recipe with space='uniform' makes students that timm builds"
         raise DcvitError(
             f'timm has no arguments that build this student: {why}; {advice}'

@@ -82,6 +82,7 @@ def figures(made):
         check_agreement=check['agreement'],
         latency=latency['student']['ratio'],
         pixels=made.structure.resolution or '',
+        tokens=made.structure.tokens[-1] if made.structure.tokens else '',
         blocks=to_text(made.structure),
     )
 
