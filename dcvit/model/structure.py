@@ -191,7 +191,15 @@ def _mega_macs(net, structure, which):
     pairs = zip(net.blocks, structure.blocks)
     return [block.part(which).at(left.of(which)).macs / 1e6 for block, left in pairs]
 
-# %% ../../nbs/model/structure.ipynb #adcf677c
+# %% ../../nbs/model/structure.ipynb #2474ae51
+def _draw_tokens(ax, tokens):
+    "A line on an axis of its own"
+    right = ax.twinx()
+    right.plot(range(len(tokens)), tokens, color='0.3', marker='.')
+    right.set(ylabel='tokens that leave', ylim=(0, None))
+    right.grid(False)
+
+# %% ../../nbs/model/structure.ipynb #73ca1b60
 def draw(
     net: Network,
     structure: Structure,
@@ -209,5 +217,7 @@ def draw(
     ax.bar(x, mixers, bottom=mlps, color='#DD8452', label='mixer')
     ax.set(xlabel='block', ylabel='M MACs', title=title, xticks=[*x])
     ax.grid(False)
-    ax.legend(frameon=False, loc='upper left', bbox_to_anchor=(1, 1))
+    ax.legend(frameon=False, loc='upper left', bbox_to_anchor=(1.2 if structure.tokens else 1, 1))
+    if structure.tokens:
+        _draw_tokens(ax, structure.tokens)
     return ax

@@ -14,8 +14,8 @@ from .resolution import at_resolution, read_at
 from .structure import Structure
 
 # %% auto #0
-__all__ = ['shapes', 'Sequence', 'sequence_of', 'first_merging', 'at_tokens', 'net_at_tokens', 'seeing', 'read_seeing',
-           'schedule']
+__all__ = ['shapes', 'Sequence', 'sequence_of', 'first_merging', 'at_tokens', 'schedule', 'net_at_tokens', 'seeing',
+           'read_seeing']
 
 # %% ../../nbs/model/tokens.ipynb #ad5a34e0
 @dataclass(frozen=True)
@@ -89,6 +89,29 @@ def at_tokens(
         student.blocks[i] = Merging(student.blocks[i], known[_plain], merge, seq.width, last)
     return student
 
+# %% ../../nbs/model/tokens.ipynb #98aadc0b
+shapes = dict(
+    even=lambda t: t,
+    early=lambda t: 1 - (1 - t) ** 2,
+    late=lambda t: t**2,
+)
+
+
+def schedule(
+    seq: Sequence,
+    blocks: int,  # how many there are
+    merged: int,  # how many tokens are merged by the end
+    shape: str = 'even',  # one of `shapes`
+) -> tuple:
+    "How many tokens leave each block; fewer merge where a block would pass on less than half"
+    entering = seq.tokens
+    found = []
+    for i in range(1, blocks):
+        wanted = seq.tokens - round(merged * shapes[shape](i / (blocks - 1)))
+        entering = max(wanted, seq.after(entering))
+        found.append(entering)
+    return (*found, entering)
+
 # %% ../../nbs/model/tokens.ipynb #2026f6d7
 def _of_tokens(price, entering, tokens):
     "A cost counted for `tokens` tokens, for those that enter"
@@ -146,26 +169,3 @@ def read_seeing(
 ) -> Network:
     "The teacher's blocks with their costs for what a structure sees"
     return net_at_tokens(read_at(teacher, net, structure), structure, sequence_of(teacher))
-
-# %% ../../nbs/model/tokens.ipynb #98aadc0b
-shapes = dict(
-    even=lambda t: t,
-    early=lambda t: 1 - (1 - t) ** 2,
-    late=lambda t: t**2,
-)
-
-
-def schedule(
-    seq: Sequence,
-    blocks: int,  # how many there are
-    merged: int,  # how many tokens are merged by the end
-    shape: str = 'even',  # one of `shapes`
-) -> tuple:
-    "How many tokens leave each block; fewer merge where a block would pass on less than half"
-    entering = seq.tokens
-    found = []
-    for i in range(1, blocks):
-        wanted = seq.tokens - round(merged * shapes[shape](i / (blocks - 1)))
-        entering = max(wanted, seq.after(entering))
-        found.append(entering)
-    return (*found, entering)

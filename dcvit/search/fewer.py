@@ -51,20 +51,22 @@ def ladders(
     rungs = tuple(dict(resolution=side) for side in resolutions(teacher, net))
     return [Ladder('pixels', rungs)] if rungs else []
 
-# %% ../../nbs/search/fewer.ipynb #2a89ac0a
+# %% ../../nbs/search/fewer.ipynb #bd0d0111
 class Fewer:
     "What structures of a teacher may see, and what they cost then"
+
+    measures = ('macs', 'linear')  # budgets that it can be asked about
 
     def __init__(
         self,
         teacher: nn.Module,  # not changed
         net: Network,  # `read(teacher)`
-        measure: str,  # that the budget counts
+        measure: str,  # that the budget counts, one of `measures`
     ):
         self.teacher = teacher
         self.net = net
         self.measure = measure
-        self.ladders = ladders(teacher, net) if measure in ('macs', 'linear') else []
+        self.ladders = ladders(teacher, net)
         self._nets = {}
 
     def _net(self, structure):

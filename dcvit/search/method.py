@@ -60,7 +60,7 @@ class SearchRecipe(InversionNumbers, MimicNumbers):
         "The peak learning rate for a number of images"
         return self.lr * (images / self.lr_images) ** 0.5
 
-# %% ../../nbs/search/method.ipynb #f52b5318
+# %% ../../nbs/search/method.ipynb #abccd26a
 class _Finder:
     "From a budget to a structure, with what is measured once"
 
@@ -97,7 +97,8 @@ class _Finder:
         "The structure that loses least, and what it was compared with"
         run = self.run
         contest = Contest(run.teacher, run.net, self.stats, self.judge, self.known)
-        fewer = Fewer(run.teacher, run.net, budget.measure) if self.fewer else None
+        less = self.fewer and budget.measure in Fewer.measures
+        fewer = Fewer(run.teacher, run.net, budget.measure) if less else None
         found = search(contest, self.table, budget, self.scout, fewer, run.progress)
         return found.structure, dict(search=dict(loss=found.loss, tried=found.candidates))
 

@@ -3,9 +3,11 @@
 TEACHER is a JSON file that names a timm model (see `dcvit.load_teacher`), or the name of a timm model; WEIGHTS are
 local ones. IMAGES has one folder per class, or photographs whose names begin with an ImageNet id
 (n01440764_tench.jpg), at least one of each of the 1000 classes. A part of them compresses, another part tests.
+The recipe `units` is `closed-form` whose students see as many pixels and tokens as their teacher.
 
 python nbs/experiments/real.py tf_efficientnet_lite0 IMAGES --weights FILE.pth --n 500 --tests 500
 python nbs/experiments/real.py TEACHER.json IMAGES --n 200 --tests 600 --recipes closed-form --keeps .75,.5
+python nbs/experiments/real.py nbs/experiments/teachers/vit.json IMAGES --recipes closed-form,units --keeps .5,.4,.3
 python nbs/experiments/real.py deit_small_patch16_224 IMAGES        # downloads timm's weights, where that is possible
 """
 
@@ -13,6 +15,7 @@ import random
 import re
 import tempfile
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -29,6 +32,7 @@ from dcvit.images.measure import Judge
 from dcvit.images.splits import Batches
 from dcvit.model.budget import budget
 from dcvit.model.reading import read
+from dcvit.recipes import get_recipe
 from dcvit.search.assemble import assemble
 from dcvit.search.dropping import drop_blocks
 from dcvit.search.recovery import temper
@@ -166,7 +170,8 @@ def fill(table, keys, bench, recipe, arch):
                 row = bench.row_before_gradients(made, run_dir)
                 table.add(**keys, recipe='closed-form', **row)
     else:
-        table.add(**keys, recipe=recipe, **bench.row(bench.compressed(recipe, keep, arch)))
+        numbers = replace(get_recipe('closed-form'), fewer=False) if recipe == 'units' else recipe
+        table.add(**keys, recipe=recipe, **bench.row(bench.compressed(numbers, keep, arch)))
 
 
 @call_parse
