@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 from conftest import command
 from safetensors.torch import load_file
@@ -154,6 +155,26 @@ def test_recovery_helps_where_it_was_not_trained(teacher, digits, recipe, keep):
     assert found['agreement'] >= found['agreement_before'] - 0.2
     assert abs(made.report['budget']['reached'] - keep) <= 0.005
     assert found['agreement'] > (99 if keep >= 0.5 else 60)
+
+
+def test_tokens_are_merged(tmp_path):
+    "Where all patches say the same they merge; the student goes through every stage, folder and file"
+    torch.manual_seed(0)
+    model = timm.create_model('vit_tiny_patch16_224', depth=4, img_size=96, num_classes=10).eval()
+    model.pos_embed.data.zero_()
+    images = torch.randint(256, (20, 3, 1, 1), dtype=torch.uint8).expand(-1, -1, 96, 96)
+    recipe = SearchRecipe(step_length=2, views=2)
+    made = compress(model, images, keep_macs=0.5, recipe=recipe, run_dir=tmp_path / 'run')
+    tokens = made.report['tokens']
+    assert len(tokens) == 4 and tokens[-1] < 37
+    assert abs(made.report['budget']['reached'] - 0.5) <= 0.01
+    names = [name for name, _ in made.report['search']['tried']]
+    assert any('tokens, merged' in name for name in names)
+    x = torch.randn(3, 3, 96, 96)
+    with torch.no_grad():
+        assert torch.equal(dcvit.load(made.save(tmp_path / 'out'))(x), made.model(x))
+    plain = compress(model, images, keep_macs=0.5, recipe=replace(recipe, fewer=False))
+    assert 'tokens' not in plain.report
 
 
 def test_searched_run_resumes(teacher, digits, tmp_path):

@@ -39,7 +39,10 @@ def _of_tokens(seq, blocks, shape):
     rungs = (dict(tokens=schedule(seq, blocks, n, shape)) for n in range(1, most))
     return Ladder(f'tokens, merged {shape}', tuple(rungs))
 
-# %% ../../nbs/search/fewer.ipynb #49541c83
+# %% ../../nbs/search/fewer.ipynb #dd0db1cb
+_least_macs = 1e7  # of a block
+
+
 def ladders(
     teacher: nn.Module,
     net: Network,  # `read(teacher)`
@@ -47,7 +50,8 @@ def ladders(
     "All that a teacher's structures can see; nothing for models that need all of it"
     seq = sequence_of(teacher)
     if seq is not None:
-        return [_of_tokens(seq, len(net), shape) for shape in shapes]
+        small = min(block.whole.macs for block in net.blocks) < _least_macs
+        return [] if small else [_of_tokens(seq, len(net), shape) for shape in shapes]
     rungs = tuple(dict(resolution=side) for side in resolutions(teacher, net))
     return [Ladder('pixels', rungs)] if rungs else []
 
