@@ -198,13 +198,15 @@ def _correct_once(contest, n, losses, start, budget, judge):
     _add_corrected(contest, f'corrected {n}', losses, start, budget)
     return losses
 
-# %% ../../nbs/search/candidates.ipynb #7ba38463
+# %% ../../nbs/search/candidates.ipynb #815429ca
 def _correct(contest, losses, budget, fewer, judge, rounds=4):
     "Add structures from corrected tables, as long as they are better"
     before = None
     for n in range(1, rounds + 1):
         start = _best_narrowed(contest)
-        if start in (None, before) or _is_far_behind(contest, start):
+        if start is None or _is_far_behind(contest, start):
+            return
+        if before and contest.measured[start] > 0.95 * contest.measured[before]:
             return
         at = fewer.at(budget, start) if fewer else budget
         losses = _correct_once(contest, n, losses, start, at, judge)
