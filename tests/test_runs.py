@@ -149,9 +149,7 @@ def test_recovery_helps_where_it_was_not_trained(teacher, digits, recipe, keep):
     test = normalise(digits['test'], data_config(teacher)), digits['test_y']
     made = compress(teacher, digits['train'], n=100, keep_macs=keep, recipe=recipe, labelled=test)
     found = made.report['fidelity']['labelled']
-    assert (
-        found['kl'] <= 1.1 * found['kl_before']
-    )  # not worse on the check images, which are others
+    assert found['kl'] <= found['kl_before']
     assert found['agreement'] >= found['agreement_before'] - 0.2
     assert abs(made.report['budget']['reached'] - keep) <= 0.005
     assert found['agreement'] > (99 if keep >= 0.5 else 60)
