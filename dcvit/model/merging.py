@@ -75,7 +75,7 @@ class Merge(nn.Module):
             return x, size
         return self.average(x, size, self.pairs(x))
 
-# %% ../../nbs/model/merging.ipynb #e548cd1e
+# %% ../../nbs/model/merging.ipynb #7bec33fe
 class Merging(Branch):
     "A block, or what is left of it, that passes on fewer tokens"
 
@@ -95,17 +95,13 @@ class Merging(Branch):
         self.width = width
         self.last = last
 
-    def sized(self, x: torch.Tensor) -> tuple:
-        "`(states [n,tokens,d], sizes [n,tokens,1])` of what enters; sizes are 1 where nothing has merged"
-        states = x[..., : self.width]
-        if x.shape[-1] == self.width:
-            return states, torch.ones_like(x[..., :1])
-        return states, x[..., self.width :]
-
     def forward(self, x):
-        merged = x.shape[-1] > self.width
-        x, size = self.sized(x)
-        bias = size.log().transpose(1, 2).unsqueeze(1) if merged else None
+        x, size = x[..., : self.width], x[..., self.width :]
+        bias = None
+        if size.shape[-1]:
+            bias = size.log().transpose(1, 2).unsqueeze(1)
+        else:  # nothing has merged before
+            size = torch.ones_like(x[..., :1])
         for branch in self.branches:
             y = x
             for name in branch:

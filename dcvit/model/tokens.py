@@ -14,8 +14,7 @@ from .resolution import at_resolution, read_at
 from .structure import Structure
 
 # %% auto #0
-__all__ = ['shapes', 'Sequence', 'sequence_of', 'first_merging', 'at_tokens', 'schedule', 'net_at_tokens', 'seeing',
-           'read_seeing']
+__all__ = ['shapes', 'Sequence', 'sequence_of', 'at_tokens', 'schedule', 'net_at_tokens', 'seeing', 'read_seeing']
 
 # %% ../../nbs/model/tokens.ipynb #ad5a34e0
 @dataclass(frozen=True)
@@ -65,11 +64,9 @@ def _check(structure, seq, model):
     if len(structure.tokens) > 1 and structure.tokens[-1] != structure.tokens[-2]:
         raise DcvitError('the last block has no block after it for which tokens could merge')
 
-# %% ../../nbs/model/tokens.ipynb #8d31866b
-def first_merging(structure: Structure, seq: Sequence) -> int:
+# %% ../../nbs/model/tokens.ipynb #7c6e61e2
+def _first_merging(structure, seq):
     "Index of the first block that passes on fewer tokens than it gets; how many blocks there are, if none does"
-    if structure.tokens is None:
-        return len(structure)
     merging = (i for i, left in enumerate(structure.tokens) if left < seq.tokens)
     return next(merging, len(structure))
 
@@ -83,7 +80,7 @@ def at_tokens(
         return student
     seq = sequence_of(student)
     _check(structure, seq, student)
-    for i in range(first_merging(structure, seq), len(structure)):
+    for i in range(_first_merging(structure, seq), len(structure)):
         merge = Merge(structure.tokens[i], seq.fixed)
         last = i == len(structure) - 1
         student.blocks[i] = Merging(student.blocks[i], known[_plain], merge, seq.width, last)

@@ -170,8 +170,8 @@ def fill(table, keys, bench, recipe, arch):
                 row = bench.row_before_gradients(made, run_dir)
                 table.add(**keys, recipe='closed-form', **row)
     else:
-        numbers = replace(get_recipe('closed-form'), fewer=False) if recipe == 'units' else recipe
-        table.add(**keys, recipe=recipe, **bench.row(bench.compressed(numbers, keep, arch)))
+        asked = replace(get_recipe('closed-form'), fewer=False) if recipe == 'units' else recipe
+        table.add(**keys, recipe=recipe, **bench.row(bench.compressed(asked, keep, arch)))
 
 
 @call_parse
