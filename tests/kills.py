@@ -1,10 +1,12 @@
 """Kill commands at random instants, again and again, and look at what is left each time.
 
-python tests/kills.py 200          # writes nbs/results/kills.csv, which the page on faults reads; takes a while
+python tests/kills.py 50              # each command; writes nbs/results/kills.csv, which the page on faults reads
+python tests/kills.py 50 at export    # only these; rows of others stay
 
 Four commands write folders: `compress` (which goes on in its run folder), `at`, `family` and `export`. Each is killed
-while it writes a new folder and while it overwrites one. After every kill the folder must not be there, or be one that
-an uninterrupted command makes, bit for bit. When the kills are over, the same command must finish and make that too.
+while it writes a new folder and while it overwrites one. After every kill a folder that was there must still be there,
+and be one that an uninterrupted command makes, with the same weights bit for bit. When the kills are over, the same
+command must finish and make that too.
 """
 
 import csv
@@ -16,10 +18,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from forks import Forks
+
+import dcvit
+from dcvit.base.errors import DcvitError
+from dcvit.ship.formats import OnnxModel
 
 results = Path(__file__).resolve().parents[1] / 'nbs' / 'results' / 'kills.csv'
 signals = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -27,7 +34,7 @@ weights = ('model.safetensors', 'family.safetensors')
 
 
 def bits(folder):
-    "What tells one student or family from another: its weights, and what it is said to be"
+    "What tells one student or family from another: its weights"
     found = hashlib.sha256()
     for name in weights:
         if (folder / name).exists():
@@ -35,11 +42,8 @@ def bits(folder):
     return found.hexdigest()
 
 
-def loads(folder):
-    "Whether every file of a folder can be read"
-    import dcvit
-    from dcvit.ship.formats import OnnxModel
-
+def load_all(folder):
+    "Read every file of a folder; raises `DcvitError` where one is broken or belongs to another"
     load = dcvit.load_family if (folder / 'family.json').exists() else dcvit.load
     load(folder)
     if (folder / 'model.onnx').exists():
@@ -54,8 +58,6 @@ class Victim:
     words: list  # of each version, without the folders
     resumes: bool = False  # whether it takes a run folder
     seed: int = 0
-    kills: int = 0
-    left: list = field(default_factory=list)  # what was there after each kill
 
     def command(self, version, place):
         "The words of a version that writes into `place`"
@@ -92,19 +94,21 @@ def killed(forks, words, seconds, number):
     return False
 
 
-def check(victim, out, good):
-    "What a kill left: nothing, or a folder that an uninterrupted command makes; anything else is an error"
+def look(out, good, was_there):
+    "What a kill left: 'nothing_yet', 'whole_folder', and what must not be: 'lost', 'mixtures'"
     if not out.exists():
-        return 'nothing'
-    loads(out)
-    if bits(out) not in good:
-        raise SystemExit(f'{victim.name}: a folder that no command makes')
-    return 'a whole folder'
+        return 'lost' if was_there else 'nothing_yet'
+    try:
+        load_all(out)
+    except DcvitError:
+        return 'mixtures'
+    return 'whole_folder' if bits(out) in good else 'mixtures'
 
 
 def torment(victim, forks, kills, prepare):
     "Kill a command so many times; returns a row for the table"
     rng = random.Random(victim.seed)
+    left = Counter()
     with tempfile.TemporaryDirectory() as folder:
         good, seconds = set(), []
         for version in range(2):
@@ -114,32 +118,40 @@ def torment(victim, forks, kills, prepare):
             good.add(bits(place / 'out'))
         place = Path(folder) / 'killed'
         prepare(place)
-        while victim.kills < kills:
+        while left.total() < kills:
             version = rng.randrange(2)
             words = victim.command(version, place)
             after = rng.uniform(0, 1.1) * seconds[version]
-            if killed(forks, words, after, signals[victim.kills % 3]):
-                victim.kills += 1
-                victim.left.append(check(victim, place / 'out', good))
+            was_there = (place / 'out').exists()
+            if killed(forks, words, after, signals[left.total() % 3]):
+                left[look(place / 'out', good, was_there)] += 1
             else:
                 shutil.rmtree(place / f'run{version}', ignore_errors=True)
         finished(forks, victim.command(0, place))
-        check(victim, place / 'out', good)
+        end = look(place / 'out', good, was_there=True)
         beside = {p.name for p in place.iterdir()} - {'out', 'run0', 'run1'}
-        if beside:
-            raise SystemExit(f'{victim.name} left {beside}')
-    nothing = victim.left.count('nothing')
-    return dict(
-        command=victim.name,
-        kills=victim.kills,
-        nothing_yet=nothing,
-        whole_folder=victim.kills - nothing,
-        lost=0,
-        mixtures=0,
-    )
+    if end != 'whole_folder' or beside:
+        raise SystemExit(
+            f'{victim.name} ended with {end}, and left {beside or "nothing"} beside it'
+        )
+    outcomes = ('nothing_yet', 'whole_folder', 'lost', 'mixtures')
+    return dict(command=victim.name, kills=kills, **{name: left[name] for name in outcomes})
 
 
-def main(kills):
+def keep(row):
+    "Write a row into the table, in place of an older one of the same command"
+    rows = {}
+    if results.exists():
+        with open(results, newline='') as file:
+            rows = {old['command']: old for old in csv.DictReader(file)}
+    rows[row['command']] = row
+    with open(results, 'w', newline='') as file:
+        writer = csv.DictWriter(file, row)
+        writer.writeheader()
+        writer.writerows(rows.values())
+
+
+def main(kills, names):
     forks = Forks()
     with tempfile.TemporaryDirectory() as made:
         family, student = Path(made) / 'family', Path(made) / 'student'
@@ -165,16 +177,13 @@ def main(kills):
             (Victim('family', families, seed=3), empty),
             (Export('export', [], seed=4), with_student),
         ]
-        rows = []
         for victim, prepare in victims:
-            rows.append(torment(victim, forks, kills // len(victims), prepare))
-            print(rows[-1], flush=True)
-    with open(results, 'w', newline='') as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+            if victim.name in names or not names:
+                row = torment(victim, forks, kills, prepare)
+                print(row, flush=True)
+                keep(row)
     forks.close()
 
 
 if __name__ == '__main__':
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 50, sys.argv[2:])
