@@ -5,6 +5,7 @@ import os
 import shlex
 import shutil
 import subprocess
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -204,7 +205,19 @@ def from_python(teacher, digits):
     yield 'expected a timm model', ('vit', x), dict(keep_macs=0.5)
     yield 'name one budget', (teacher, x), dict(keep_macs=0.5, keep_params=0.5)
     yield 'count must be', (teacher, x), dict(keep_macs=0.5, count='some')
-    yield 'images asked', (teacher, x), dict(keep_macs=0.5, n=-3)
+    yield 'n must be a whole number', (teacher, x), dict(keep_macs=0.5, n=-3)
+    yield 'images asked', (teacher, x[:4]), dict(keep_macs=0.5, n=5)
+    yield 'n must be a whole number', (teacher, x), dict(keep_macs=0.5, n='all')
+    yield 'labelled is a pair', (teacher, x), dict(keep_macs=0.5, labelled=3)
+    yield 'run_dir is a folder', (teacher, x), dict(keep_macs=0.5, run_dir=7)
+    yield 'arch must be a dict', (teacher, x), dict(keep_macs=0.5, arch=3)
+    other = dict(architecture='test_resnet')
+    yield 'that is not this', (teacher, x), dict(keep_macs=0.5, arch=other)
+    yield 'wraps a timm model', (torch.nn.Sequential(teacher), x), dict(keep_macs=0.5)
+    loader = torch.utils.data.DataLoader(x)
+    yield 'got a DataLoader', (teacher, loader), dict(keep_macs=0.5)
+    student = prune(teacher, compressed(read(teacher), [2, 3], 0.5))
+    yield 'compress its teacher', (student, None), dict(keep_macs=0.9)
 
 
 def test_python(teacher, digits):
@@ -221,6 +234,32 @@ def test_numpy_scalars_are_numbers(teacher, digits):
         teacher, digits['train'][:20], keep_macs=np.float32(0.6), seed=np.int64(1), **how
     )
     assert made.report['budget']['asked'] == pytest.approx(0.6)
+
+
+@contextmanager
+def as_double():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize('around', [torch.no_grad, torch.inference_mode, as_double])
+def test_trains_wherever_it_is_called(around, teacher, digits):
+    how = dict(recipe=dcvit.SearchRecipe(step_length=2, unit='step'), keep_macs=0.5)
+    with around():
+        made = dcvit.compress(teacher, digits['train'][:12], timing=False, progress=False, **how)
+    assert made.model(torch.rand(1, 1, 8, 8)).dtype == torch.float32
+
+
+@pytest.mark.parametrize('around', [torch.nn.DataParallel, torch.compile])
+def test_wrapped_by_torch(around, teacher, digits):
+    how = dict(recipe='closed-form', keep_macs=0.5, timing=False, progress=False)
+    plain = dcvit.compress(teacher, digits['train'][:12], **how)
+    made = dcvit.compress(around(teacher), digits['train'][:12], **how)
+    x = torch.rand(2, 1, 8, 8)
+    assert torch.equal(made.model(x), plain.model(x))
 
 
 def test_no_space(tmp_path, teacher, fault):

@@ -167,17 +167,36 @@ def _same(model, arch):
     with torch.no_grad():
         return torch.allclose(rebuilt.to(p.device, p.dtype)(x), model(x), rtol=1e-4, atol=1e-4)
 
-# %% ../../nbs/ship/arch.ipynb #8b8ae880
+# %% ../../nbs/ship/arch.ipynb #f6d7b20d
+def _proved(model, arch):
+    "What the user says about `model`, where it is true"
+    if not isinstance(arch, dict):
+        raise DcvitError(
+            f'arch must be a dict of architecture and args, got a {type(arch).__name__}'
+        )
+    built = build(arch)  # says what is wrong with it
+    if not _same(model, arch):
+        name = type(model).__name__
+        raise DcvitError(f'arch builds a {type(built).__name__} that is not this {name}')
+    return dict(architecture=arch['architecture'], args=arch.get('args', {}))
+
+# %% ../../nbs/ship/arch.ipynb #87a66267
 def describe(
     model: nn.Module,  # a timm model, eval mode
+    arch: dict = None,  # what the user says about it; None: read it off
 ) -> dict:
     "`architecture` and `args` that build `model`, proved by its outputs; raises `DcvitError` if none are found"
+    if arch is not None:
+        return _proved(model, arch)
     for name, args in _guesses(model):
         arch = dict(architecture=name, args=args)
         if _same(model, arch):
             return arch
     advice = 'pass arch=dict(architecture=NAME, args={...}) with the timm name and arguments'
-    raise DcvitError(f'cannot tell how this {type(model).__name__} was built; {advice}')
+    raise DcvitError(
+        f'cannot tell how this {type(model).__name__} was built; {advice}. '
+        'If it is a student of dcvit, compress its teacher to another budget instead'
+    )
 
 # %% ../../nbs/ship/arch.ipynb #193a00f1
 def _own_config(model, **more):
