@@ -6,7 +6,7 @@ EXTRAS ?= dev
 ONE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PATH="$(abspath $(BIN)):$$PATH"
 OURS := nbs tests tools setup.py
 
-.PHONY: setup demo test pytest faults notebooks lint check readme docs
+.PHONY: setup demo test pytest faults notebooks lint check readme docs quarto
 
 setup: $(VENV)/.installed    ## virtual environment; EXTRAS=docs leaves out what only tests need
 $(VENV)/.installed: settings.ini setup.py
@@ -47,5 +47,9 @@ check: lint            ## notebooks, package and README in step; notebooks clean
 readme: setup          ## README.md from nbs/index.ipynb
 	$(BIN)/python tools/nb.py readme
 
-docs: setup            ## the site in _docs: with Quarto where it is installed, else with Sphinx
-	if command -v quarto >/dev/null; then $(BIN)/nbdev_docs; else $(BIN)/python tools/site.py; fi
+docs: setup            ## the site in _docs, looked at in a headless browser where there is one
+	$(BIN)/python tools/site.py
+	$(BIN)/python tools/browser.py
+
+quarto: setup          ## the same pages with Quarto, where it is installed
+	$(BIN)/nbdev_docs

@@ -4,6 +4,7 @@ python tools/nb.py execute [NAME ...] | check | readme          # NAME such as p
 """
 
 import ast
+import os
 import re
 import shutil
 import sys
@@ -34,6 +35,8 @@ def notebooks():
 def execute(*names):
     "Run notebooks in place, each in its own folder; cells marked `eval: false` keep what they have"
     from nbclient import NotebookClient
+
+    os.environ['IN_TEST'] = '1'  # as nbdev_test does: the last cell of a page exports nothing
 
     class Client(NotebookClient):
         async def async_execute_cell(self, cell, cell_index, **kw):

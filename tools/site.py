@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlparse
 
 import nbformat
 import yaml
-from nb import front_title, name_of, notebooks, processed, root
+from nb import front_title, name_of, nbs, notebooks, processed, root
 
 docs, work = root / '_docs', root / '_site'
 
@@ -23,7 +23,7 @@ from latex2mathml.converter import convert
 
 project = {title!r}
 copyright = "2026 onwards, dcvit contributors"
-extensions = ["myst_nb"]
+extensions = ["myst_nb", "sphinx_copybutton"]
 nb_execution_mode = "off"
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 5
@@ -38,6 +38,14 @@ html_show_sourcelink = True
 html_context = dict(default_mode="light")
 html_css_files = ["site.css"]
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
+copybutton_selector = "div.cell_input pre, div[class*=highlight-sh] pre, div[class*=highlight-python] pre"
+myst_html_meta = {{
+    "description": {about!r},
+    "property=og:title": {title!r},
+    "property=og:description": {about!r},
+    "property=og:image": "{host}/_static/card.png",
+}}
 suppress_warnings = ["mystnb.unknown_mime_type", "myst.header"]
 
 
@@ -58,16 +66,17 @@ def setup(app):
 '''
 css = '''
 .bd-article h3 {font-size: 1.2rem; margin-top: 1.5rem}
-.bd-article :is(h2, h3):has(> code) {font-size: 1.1rem; margin-top: 1.5rem}
+.bd-article :is(h2, h3, h4):has(> code) {font-size: 1.1rem; margin-top: 1.5rem}
 .bd-page-width {max-width: 96rem}
-.bd-sidebar-primary {flex: 0 0 15rem}
-.bd-sidebar-secondary {width: 13rem}
+.bd-sidebar-primary {flex: 0 0 13rem}
+.bd-sidebar-secondary {width: 11.5rem}
 .bd-main .bd-content .bd-article-container {max-width: 62rem}
 .cell_output img {max-width: 100%; height: auto}
 .bd-article pre {white-space: pre-wrap; overflow-wrap: anywhere; font-size: .82rem}
 .cell_output {overflow-x: auto}
-table.dataframe {font-size: .85rem}
-table.dataframe td {text-align: right; padding: .15rem .6rem}
+.cell_output table {font-size: .78rem}
+.cell_output table :is(td, th) {text-align: right; padding: .1rem .45rem}
+.cell_output table tbody th {text-align: left}
 div.cell div.cell_input {border-left: 3px solid #4C72B0}
 blockquote {border-left: 0; padding-left: 0; font-size: 1.15rem; background: none}
 .bd-sidebar-primary h3 {display: none}
@@ -96,7 +105,7 @@ source_first = re.compile(r'\[source\]\(([^)]*)\)\s+(#+) ([^\n]+)\n(.*)', re.S)
 def entry(cell):
     "nbdev's API entry (Markdown made by `show_doc`) as a Markdown cell: name, signature, summary, source"
     text = ''.join(''.join(o.data.get('text/markdown', '')) for o in cell.outputs if 'data' in o)
-    text = re.sub(r'\{target="_blank"[^}]*\}', '', text)
+    text = re.sub(r'\{target="_blank"[^}]*\}|#LNone', '', text)
     text = re.sub(r'^---\s+', '', text)
     return nbformat.v4.new_markdown_cell(source_first.sub(r'\2 `\3`\n\4\n\n[source](\1)', text))
 
@@ -106,17 +115,27 @@ def is_for_pages(output):
     return not widget and output.get('name') != 'stderr'
 
 
+def directed(cell):
+    "What a code cell asks of Quarto: no source, a caption, which is also what screen readers say"
+    if re.search(r'^#\|\s*echo:\s*false', cell.source, re.M):
+        cell.metadata.setdefault('tags', []).append('remove-input')
+    caption = re.search(r'^#\|\s*fig-cap:\s*>\n((#\|.*\n)+)', cell.source, re.M)
+    if caption:
+        text = ' '.join(line.removeprefix('#|').strip() for line in caption[1].splitlines())
+        cell.metadata['mystnb'] = dict(figure=dict(caption=text), image=dict(alt=text))
+
+
 def adapt(nb, host, depth):
     "What nbdev writes for Quarto, in words that MyST-NB knows"
     front_title(nb)
+    nb.metadata.pop('widgets', None)  # they would ask for scripts of another host
     documented = [c.cell_type == 'code' and 'show_doc(' in c.source for c in nb.cells]
     nb.cells = [entry(c) if d else c for c, d in zip(nb.cells, documented, strict=True)]
     for cell in nb.cells:
         if cell.cell_type == 'markdown':
             cell.source = local_links(cell.source, host, depth)
         if cell.cell_type == 'code':
-            if re.search(r'^#\|\s*echo:\s*false', cell.source, re.M):
-                cell.metadata.setdefault('tags', []).append('remove-input')
+            directed(cell)
             cell.source = re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M)
             cell.outputs = [o for o in cell.outputs if is_for_pages(o)]
 
@@ -125,7 +144,7 @@ def sections(website):
     "Captions of the sidebar, and the pages below each in the order in which they are read"
     listed = [part for part in website['sidebar']['contents'] if isinstance(part, dict)]
     return {
-        part['section']: [page.removesuffix('.ipynb') for page in part['contents']]
+        part['section']: [str(Path(page).with_suffix('')) for page in part['contents']]
         for part in listed
     }
 
@@ -196,15 +215,28 @@ def write_sources(host, toc):
             nb.cells.append(nbformat.v4.new_markdown_cell(toc))
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(nb, work / f'{name}.ipynb')
+    for path in texts():
+        shutil.copy(path, work / path.relative_to(nbs))
     return figures
+
+
+def texts():
+    "Pages that are plain Markdown"
+    return sorted(nbs.rglob('*.md'))
 
 
 def check_sections(sections):
     "Every page is in one section, and every entry is a page"
     listed = [name for pages in sections.values() for name in pages]
-    there = [name_of(p) for p in notebooks() if name_of(p) != 'index']
+    there = [name_of(p) for p in [*notebooks(), *texts()] if name_of(p) not in ('index', '404')]
     if sorted(listed) != sorted(there):
         sys.exit(f'sections and pages differ: {sorted({*listed} ^ {*there})}')
+
+
+def based(page, host):
+    "A page that is served in place of any other finds its files by the address of the site"
+    text = page.read_text()
+    page.write_text(text.replace('<head>', f'<head><base href="{host}/">', 1))
 
 
 def main():
@@ -214,11 +246,13 @@ def main():
     check_sections(parts)
     for folder in (work, docs):
         shutil.rmtree(folder, ignore_errors=True)
-    (work / '_static').mkdir(parents=True)
+    shutil.copytree(nbs / 'assets', work / '_static')
     (work / '_static' / 'site.css').write_text(css)
     figures = write_sources(cfg['site-url'], contents(parts))
-    (work / 'conf.py').write_text(conf.format(title=cfg['title'], repo=cfg['repo-url']))
+    words = dict(title=cfg['title'], about=cfg['description'], repo=cfg['repo-url'])
+    (work / 'conf.py').write_text(conf.format(host=cfg['site-url'], **words))
     subprocess.run([sys.executable, '-m', 'sphinx', '-q', '-b', 'html', work, docs], check=True)
+    based(docs / '404.html', cfg['site-url'])
     pages = parsed()
     images, bad = sum(links.images for links in pages.values()), broken(pages)
     if bad or images < figures:

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['eval_', 'export', 'step_times', 'bench']
 
-# %% ../../nbs/cli/checking.ipynb #043fe3eb
-from copy import deepcopy
+# %% ../../nbs/cli/checking.ipynb #df6dd721
 from fastcore.script import Param, store_true
 from ..base.errors import DcvitError
 from .words import labelled_or_digits
+from ..base.copying import copied
 
 # %% ../../nbs/cli/checking.ipynb #a8f7c199
 def _times(t):
@@ -113,14 +113,14 @@ def export(
         print(_export_line(name, one))
     print(f'saved       {student}')
 
-# %% ../../nbs/cli/checking.ipynb #49a4e2dd
+# %% ../../nbs/cli/checking.ipynb #73f0b981
 def _plain_steps(base, teacher, few, steps):
     "Recovery as one would write it first"
     import torch
     import torch.nn.functional as F
     from dcvit.paper.targets import features
 
-    student, x = deepcopy(base), few.tensor
+    student, x = copied(base), few.tensor
     optimizer = torch.optim.AdamW(student.parameters(), lr=1e-4)
     for _ in range(steps):
         loss = F.mse_loss(student.forward_features(x), features(teacher, x))
@@ -128,7 +128,7 @@ def _plain_steps(base, teacher, few, steps):
         loss.backward()
         optimizer.step()
 
-# %% ../../nbs/cli/checking.ipynb #49c84a55
+# %% ../../nbs/cli/checking.ipynb #05914451
 def step_times(
     teacher,  # timm model
     few,  # `FewShot` set, used as one batch
@@ -150,7 +150,7 @@ def step_times(
 
     def ours(update):
         numbers = MimicNumbers(unit='step', batch=len(few), update=update)
-        mimic(deepcopy(base), targets, numbers, steps, last, progress=False)
+        mimic(copied(base), targets, numbers, steps, last, progress=False)
 
     calls = {
         'plain loop': lambda: _plain_steps(base, teacher, few, steps),
