@@ -13,7 +13,7 @@ from torch import nn
 # %% auto #0
 __all__ = ['copied']
 
-# %% ../../nbs/base/copying.ipynb #fdaf75b3
+# %% ../../nbs/base/copying.ipynb #a733f756
 _unchanging = (
     bool,
     int,
@@ -29,22 +29,29 @@ _unchanging = (
     torch.device,
     torch.Size,
 )
-_containers = (dict, OrderedDict, set, list)
 
 
 def _value(old, memo):
     "A copy of something that a module holds"
     if isinstance(old, _unchanging):
         return old
-    if type(old) in _containers and not old:
-        return type(old)()
-    if type(old) in (dict, OrderedDict):
-        return type(old)((key, _value(value, memo)) for key, value in old.items())
+    if id(old) in memo:
+        return memo[id(old)]
+    if type(old) in (dict, OrderedDict) or (type(old) in (set, list) and not old):
+        return _container(old, memo)
     if isinstance(old, nn.Module) and _is_plain(type(old)):
         return _module(old, memo)
     return deepcopy(old, memo)
 
-# %% ../../nbs/base/copying.ipynb #589b2077
+
+def _container(old, memo):
+    "A copy of a dictionary, or of an empty set or list"
+    new = memo[id(old)] = type(old)()
+    if old:
+        new.update((key, _value(value, memo)) for key, value in old.items())
+    return new
+
+# %% ../../nbs/base/copying.ipynb #3afef35e
 _says_how = ('__deepcopy__', '__getstate__', '__reduce__', '__reduce_ex__')
 
 
@@ -54,8 +61,6 @@ def _is_plain(kind):
 
 
 def _module(old, memo):
-    if id(old) in memo:
-        return memo[id(old)]
     new = memo[id(old)] = object.__new__(type(old))
     for name, value in vars(old).items():
         new.__dict__[name] = _value(value, memo)
