@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from ..base.errors import DcvitError, check_regular
 
 # %% auto #0
-__all__ = ['suffixes', 'plain', 'open_image', 'image_files']
+__all__ = ['suffixes', 'plain', 'open_image', 'image_files', 'passed_over']
 
 # %% ../../nbs/images/decode.ipynb #706363f9
 def _eight_bits(im, where):
@@ -103,3 +103,21 @@ def image_files(folder: str | Path) -> list:
         known = ', '.join(sorted(suffixes))
         raise DcvitError(f'{folder}: no images in this folder (looked for {known})')
     return sorted(found, key=lambda p: p.relative_to(folder).as_posix())
+
+# %% ../../nbs/images/decode.ipynb #227beca5
+def _is_passed_over(path, taken):
+    if path.is_dir():
+        named_like_one = path.suffix.lower() in suffixes
+        return named_like_one and not any(path in image.parents for image in taken)
+    return path not in taken and not path.name.startswith('.')
+
+
+def passed_over(folder: str | Path) -> list:
+    "One sentence about what in `folder` is not read as an image, in a list; an empty one where all is read"
+    taken = set(image_files(folder))
+    left = [p for p in sorted(Path(folder).rglob('*')) if _is_passed_over(p, taken)]
+    if not left:
+        return []
+    names = ', '.join(p.relative_to(folder).as_posix() for p in left[:5])
+    more = f' and {len(left) - 5} more' if len(left) > 5 else ''
+    return [f'{folder}: not read as images: {names}{more}']
