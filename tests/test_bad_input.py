@@ -98,7 +98,7 @@ cases = [
     ('compress demo {images} --keep-macs 1e308', 'out of reach'),
     ('compress demo {images}', 'name one budget'),
     (compress + '--n 50', '50 images asked, 4 found'),
-    (compress + '--n 0', '0 images asked'),
+    (compress + '--n 0', 'n must be a whole number from 1 up, got 0'),
     (compress + '--seed -1', 'seed must be a whole number from 0 up'),
     ('compress demo {tmp}/nothing --keep-macs .5', 'no such folder'),
     ('compress demo {empty} --keep-macs .5', 'no images in this folder'),
