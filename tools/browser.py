@@ -6,10 +6,8 @@ python tools/browser.py          # after tools/site.py; says so and passes where
 import shutil
 import sys
 
-import yaml
-from nb import root
+from nb import docs, rendered, website
 
-docs = root / '_docs'
 browsers = ('chromium', 'chromium-browser', 'google-chrome', 'chrome')
 widths = (1280, 390)  # of a laptop and of a phone, in pixels
 # Inside the article no block may be wider than its frame, and on a phone the page itself may not scroll sideways
@@ -71,11 +69,10 @@ def main():
         return
     from playwright.sync_api import sync_playwright
 
-    host = yaml.safe_load((root / '_quarto.yml').read_text())['website']['site-url']
-    pages = sorted(p for p in docs.rglob('*.html') if '_static' not in p.parts)
+    pages = rendered()
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=where, args=['--no-sandbox'])
-        bad = complaints(browser.new_page(), pages, host)
+        bad = complaints(browser.new_page(), pages, website()['site-url'])
         browser.close()
     if bad:
         sys.exit('\n'.join(bad))

@@ -14,14 +14,25 @@ import nbformat
 import yaml
 
 root = Path(__file__).resolve().parent.parent
-nbs = root / 'nbs'
+nbs, docs = root / 'nbs', root / '_docs'
 not_run = re.compile(r'^#\|\s*eval:\s*false', re.M)
 hidden = re.compile(r'^#\|\s*(hide|export)', re.M)
+without_source = re.compile(r'^#\|\s*echo:\s*false', re.M)
 
 
 def name_of(path):
     "`paper/trial` of a notebook's path"
     return path.relative_to(nbs).with_suffix('').as_posix()
+
+
+def website():
+    "What the site is called, where it is published, and its sections"
+    return yaml.safe_load((root / '_quarto.yml').read_text())['website']
+
+
+def rendered():
+    "Pages of the site that was made last"
+    return sorted(p for p in docs.rglob('*.html') if '_static' not in p.parts)
 
 
 def notebooks():
@@ -135,6 +146,12 @@ def front_title(nb):
     nb.cells[0] = nbformat.v4.new_markdown_cell(text)
 
 
+def hide_source(cell):
+    "Tag a cell that asks not to be shown, only what it shows"
+    if without_source.search(cell.source):
+        cell.metadata.setdefault('tags', []).append('remove-input')
+
+
 def links_to_notebooks(text):
     "Links between notebooks as links from the README"
     return re.sub(r'\]\(([\w/]+)\.ipynb\)', r'](nbs/\1.ipynb)', text)
@@ -143,15 +160,18 @@ def links_to_notebooks(text):
 def readme():
     "README.md from the index notebook"
     from nbconvert import MarkdownExporter
+    from traitlets.config import Config
 
     nb = nbformat.read(processed() / 'index.ipynb', 4)
     front_title(nb)
     nb.metadata['language_info'] = dict(name='python')
     for cell in nb.cells:
+        hide_source(cell)
         cell.source = re.sub(r'^(#\||<!-- WARNING).*\n?', '', cell.source, flags=re.M)
     nb.cells = [cell for cell in nb.cells if cell.source.strip()]
     where = dict(output_files_dir='index_files')
-    text, made = MarkdownExporter().from_notebook_node(nb, resources=where)
+    tags = Config(TagRemovePreprocessor=dict(enabled=True, remove_input_tags={'remove-input'}))
+    text, made = MarkdownExporter(config=tags).from_notebook_node(nb, resources=where)
     shutil.rmtree(root / 'index_files', ignore_errors=True)
     for name, data in made['outputs'].items():
         (root / name).parent.mkdir(exist_ok=True)

@@ -12,10 +12,20 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import nbformat
-import yaml
-from nb import front_title, name_of, nbs, notebooks, processed, root
+from nb import (
+    docs,
+    front_title,
+    hide_source,
+    name_of,
+    nbs,
+    notebooks,
+    processed,
+    rendered,
+    root,
+    website,
+)
 
-docs, work = root / '_docs', root / '_site'
+work = root / '_site'
 
 conf = '''
 from docutils import nodes
@@ -117,8 +127,7 @@ def is_for_pages(output):
 
 def directed(cell):
     "What a code cell asks of Quarto: no source, a caption, which is also what screen readers say"
-    if re.search(r'^#\|\s*echo:\s*false', cell.source, re.M):
-        cell.metadata.setdefault('tags', []).append('remove-input')
+    hide_source(cell)
     caption = re.search(r'^#\|\s*fig-cap:\s*>\n((#\|.*\n)+)', cell.source, re.M)
     if caption:
         text = ' '.join(line.removeprefix('#|').strip() for line in caption[1].splitlines())
@@ -195,7 +204,7 @@ def broken(pages):
 
 
 def parsed():
-    pages = {p.resolve(): Links() for p in docs.rglob('*.html') if '_static' not in p.parts}
+    pages = {p.resolve(): Links() for p in rendered()}
     for page, links in pages.items():
         links.feed(page.read_text())
     return pages
@@ -241,7 +250,7 @@ def based(page, host):
 
 def main():
     "Render the processed notebooks, and check the result"
-    cfg = yaml.safe_load((root / '_quarto.yml').read_text())['website']
+    cfg = website()
     parts = sections(cfg)
     check_sections(parts)
     for folder in (work, docs):

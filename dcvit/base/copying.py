@@ -13,24 +13,20 @@ from torch import nn
 # %% auto #0
 __all__ = ['copied']
 
-# %% ../../nbs/base/copying.ipynb #a733f756
-_unchanging = (
-    bool,
-    int,
-    float,
-    complex,
-    str,
-    bytes,
-    type(None),
-    type,
-    FunctionType,
-    BuiltinFunctionType,
-    torch.dtype,
-    torch.device,
-    torch.Size,
-)
+# %% ../../nbs/base/copying.ipynb #b339f9b8
+_values = (bool, int, float, complex, str, bytes, type(None), torch.Size)
+_names = (type, FunctionType, BuiltinFunctionType, torch.dtype, torch.device)
+_unchanging = _values + _names
 
+# %% ../../nbs/base/copying.ipynb #ef5b0e9b
+def _container(old, memo):
+    "A copy of a dictionary, or of an empty set or list"
+    new = memo[id(old)] = type(old)()
+    if old:
+        new.update((key, _value(value, memo)) for key, value in old.items())
+    return new
 
+# %% ../../nbs/base/copying.ipynb #56b50b00
 def _value(old, memo):
     "A copy of something that a module holds"
     if isinstance(old, _unchanging):
@@ -42,14 +38,6 @@ def _value(old, memo):
     if isinstance(old, nn.Module) and _is_plain(type(old)):
         return _module(old, memo)
     return deepcopy(old, memo)
-
-
-def _container(old, memo):
-    "A copy of a dictionary, or of an empty set or list"
-    new = memo[id(old)] = type(old)()
-    if old:
-        new.update((key, _value(value, memo)) for key, value in old.items())
-    return new
 
 # %% ../../nbs/base/copying.ipynb #3afef35e
 _says_how = ('__deepcopy__', '__getstate__', '__reduce__', '__reduce_ex__')

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['eval_', 'export', 'step_times', 'bench']
 
-# %% ../../nbs/cli/checking.ipynb #df6dd721
+# %% ../../nbs/cli/checking.ipynb #04ee3d8c
 from fastcore.script import Param, store_true
+from ..base.copying import copied
 from ..base.errors import DcvitError
 from .words import labelled_or_digits
-from ..base.copying import copied
 
 # %% ../../nbs/cli/checking.ipynb #a8f7c199
 def _times(t):

@@ -104,17 +104,22 @@ def image_files(folder: str | Path) -> list:
         raise DcvitError(f'{folder}: no images in this folder (looked for {known})')
     return sorted(found, key=lambda p: p.relative_to(folder).as_posix())
 
-# %% ../../nbs/images/decode.ipynb #227beca5
+# %% ../../nbs/images/decode.ipynb #366cd90d
 def _is_passed_over(path, taken):
+    if path in taken or path.name.startswith('.'):
+        return False
     if path.is_dir():
         named_like_one = path.suffix.lower() in suffixes
         return named_like_one and not any(path in image.parents for image in taken)
-    return path not in taken and not path.name.startswith('.')
+    return True
 
 
-def passed_over(folder: str | Path) -> list:
+def passed_over(
+    folder: str | Path,
+    files: list,  # its `image_files`
+) -> list:
     "One sentence about what in `folder` is not read as an image, in a list; an empty one where all is read"
-    taken = set(image_files(folder))
+    taken = set(files)
     left = [p for p in sorted(Path(folder).rglob('*')) if _is_passed_over(p, taken)]
     if not left:
         return []

@@ -147,7 +147,7 @@ def _capped(im, cfg):
         return im
     return im.resize((round(im.width * scale), round(im.height * scale)), Image.BICUBIC)
 
-# %% ../../nbs/images/images.ipynb #aa2951da
+# %% ../../nbs/images/images.ipynb #43243831
 def few_shot(
     source,  # folder, list of paths or images, dataset (labels are ignored), or tensor `[n,c,h,w]`
     cfg: dict,  # from `data_config`
@@ -157,12 +157,12 @@ def few_shot(
 ) -> FewShot:
     "Read a few-shot set; raises `DcvitError` naming the file or shape that does not fit"
     channels = cfg['input_size'][0]
-    unread = passed_over(source) if isinstance(source, (str, Path)) else []
-    source = _opened(source, channels)
-    ids = _sample(len(source), n, seed)
+    items = _opened(source, channels)
+    ids = _sample(len(items), n, seed)
     if channels not in (1, 3):
-        return _as_they_are(source, ids, cfg)
-    images, skipped = _decode_all((source[i] for i in ids), channels, skip_bad)
+        return _as_they_are(items, ids, cfg)
+    unread = passed_over(source, items) if isinstance(source, (str, Path)) else []
+    images, skipped = _decode_all((items[i] for i in ids), channels, skip_bad)
     return FewShot(_seen(images, cfg), [_capped(im, cfg) for im in images], cfg, unread + skipped)
 
 # %% ../../nbs/images/images.ipynb #d9e388f6

@@ -93,6 +93,29 @@ def results(*names):
     return rows
 
 
+real_teachers = dict(
+    vits14_c10_112='ViT-S/14',
+    vit='small ViT',
+    tf_efficientnet_lite0='EfficientNet-Lite0',
+)
+real_methods = {
+    'closed-form': 'closed-form',
+    'units': 'closed-form, all tokens',
+    'blocks': 'blocks left out',
+}
+real_colors = dict(zip(real_methods.values(), ('C0', '0.6', 'C1'), strict=True))
+
+
+def real_models():
+    "Rows of results/real.csv, with names of model and method, and the points of top-1 lost"
+    rows = pd.read_csv(folder / 'real.csv')
+    return rows.assign(
+        model=rows.teacher.map(real_teachers),
+        method=rows.recipe.map(real_methods),
+        lost=rows.top1_teacher - rows.top1,
+    )
+
+
 def mean_and_deviation(values):
     "Mean and standard deviation in a table cell"
     if len(values) == 1:
@@ -107,24 +130,34 @@ def seed_table(rows, *by, value='top1', index='method', names=order):
     return table[sorted(table, reverse=True)].reindex(names, level=index)
 
 
-def _over_seeds(rows):
-    "MACs reached, top-1 and its deviation at every budget"
-    columns = dict(x=('reached', 'mean'), y=('top1', 'mean'), sd=('top1', 'std'))
-    return rows.groupby('keep').agg(**columns).sort_values('x')
+def _line(ax, rows, value, label, color):
+    "A value of one method against MACs; bars: standard deviation over seeds"
+    columns = dict(x=('reached', 'mean'), y=(value, 'mean'), sd=(value, 'std'))
+    s = rows.groupby('keep').agg(**columns).sort_values('x')
+    ax.errorbar(
+        s.x * 100, s.y, yerr=s.sd.fillna(0), fmt='o-', capsize=3, ms=4, color=color, label=label
+    )
+    ax.set(xlabel="MACs, % of the teacher's")
 
 
 def by_macs(ax, rows, title=''):
-    "Top-1 against MACs, one line for each method; bars: standard deviation over seeds"
+    "Top-1 against MACs, one line for each method"
     for method in order:
-        groups = rows[rows.method == method].groupby('keep')
-        s = groups.agg(x=('reached', 'mean'), y=('top1', 'mean'), sd=('top1', 'std')).sort_values(
-            'x'
-        )
-        if len(s):
-            how = dict(fmt='o-', capsize=3, ms=4, color=colors[method], label=method)
-            ax.errorbar(s.x * 100, s.y, yerr=s.sd.fillna(0), **how)
+        some = rows[rows.method == method]
+        if len(some):
+            _line(ax, some, 'top1', method, colors[method])
     ax.axhline(rows.top1_teacher.iloc[0], ls='--', color='0.5', lw=1)
-    ax.set(title=title, xlabel="MACs, % of the teacher's")
+    ax.set(title=title)
+
+
+def lost_by_macs(ax, rows, title=''):
+    "Points of top-1 lost against MACs, one line for each method"
+    for method, some in rows.groupby('method', sort=False):
+        _line(ax, some, 'lost', method, real_colors[method])
+    ax.axhline(0, ls='--', color='0.5', lw=1)
+    ax.set(title=title, ylabel='points of top-1 lost')
+    ax.invert_yaxis()
+    ax.legend(frameon=False, loc='lower right')
 
 
 def by_clock(ax, name, title=''):
