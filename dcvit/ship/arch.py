@@ -153,13 +153,12 @@ def _guesses(model):
     if _is_plain_vit(model):
         yield name or 'vit_base_patch16_224', dict(base, **_vit_args(model))
 
-# %% ../../nbs/ship/arch.ipynb #65b8f5a7
-def _same(model, arch):
-    "Whether `arch` with the weights of `model` computes what `model` does"
+# %% ../../nbs/ship/arch.ipynb #1469b9d5
+def _computes(rebuilt, model):
+    "Whether `rebuilt` with the weights of `model` computes what `model` does"
     try:
-        rebuilt = build(arch)
         rebuilt.load_state_dict(model.state_dict())
-    except (DcvitError, RuntimeError):
+    except RuntimeError:
         return False
     p = next(model.parameters())
     x = torch.randn(1, *input_shape(model), generator=torch.Generator().manual_seed(0))
@@ -167,7 +166,16 @@ def _same(model, arch):
     with torch.no_grad():
         return torch.allclose(rebuilt.to(p.device, p.dtype)(x), model(x), rtol=1e-4, atol=1e-4)
 
-# %% ../../nbs/ship/arch.ipynb #f6d7b20d
+
+def _same(model, arch):
+    "Whether `arch` can be built, and is `model`"
+    try:
+        rebuilt = build(arch)
+    except DcvitError:
+        return False
+    return _computes(rebuilt, model)
+
+# %% ../../nbs/ship/arch.ipynb #a17ad23b
 def _proved(model, arch):
     "What the user says about `model`, where it is true"
     if not isinstance(arch, dict):
@@ -175,7 +183,7 @@ def _proved(model, arch):
             f'arch must be a dict of architecture and args, got a {type(arch).__name__}'
         )
     built = build(arch)  # says what is wrong with it
-    if not _same(model, arch):
+    if not _computes(built, model):
         name = type(model).__name__
         raise DcvitError(f'arch builds a {type(built).__name__} that is not this {name}')
     return dict(architecture=arch['architecture'], args=arch.get('args', {}))
