@@ -20,7 +20,7 @@ from .images.run import Run
 # %% auto #0
 __all__ = ['Result', 'compress']
 
-# %% ../nbs/pipeline.ipynb #ec7d81cd
+# %% ../nbs/pipeline.ipynb #79738207
 from dcvit.inputs import (
     Asked,
     check_named_arguments,
@@ -35,7 +35,7 @@ from .model.blocks import Network
 from .model.reading import read
 from .model.structure import Structure
 from .paper.method import PaperRecipe, by_trials
-from .recipes import check_options, get_recipe
+from .recipes import Recipe, check_options, get_recipe
 
 # %% ../nbs/pipeline.ipynb #76abcb8c
 from .onepage import report_figure
@@ -137,7 +137,7 @@ def _run(model, images, net, recipe, options, seed, device, labelled, progress):
     )
     return run, arch
 
-# %% ../nbs/pipeline.ipynb #29b69df1
+# %% ../nbs/pipeline.ipynb #815641c0
 @usual_torch()
 def compress(
     model: nn.Module,  # the teacher, a timm model; not changed
@@ -147,11 +147,9 @@ def compress(
     keep_params: float = None,  # budget: fraction of the teacher's parameters up to 1, or a number of them
     keep_latency: float = None,  # budget: fraction of the teacher's latency on this device
     max_latency: float = None,  # budget: milliseconds per call on this device
-    recipe: str
-    | PaperRecipe
-    | SearchRecipe = 'fast',  # 'fast', 'closed-form', 'paper', or your own
+    recipe: str | Recipe = 'fast',  # 'fast', 'closed-form', 'paper', or your own
     labelled: tuple = None,  # `(normalised images, labels)` to measure accuracy on; never needed
-    seed: int = 0,
+    seed: int = 0,  # of everything that is drawn: the images, their views, the neurons
     device: str = None,  # 'cpu', 'cuda'; None: cuda where there is one
     run_dir: str | Path = None,  # keep finished work here, and go on from it
     progress: bool = True,  # show bars

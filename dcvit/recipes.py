@@ -11,9 +11,9 @@ from .paper.method import PaperRecipe, decide
 from .search.method import SearchRecipe
 
 # %% auto #0
-__all__ = ['recipes', 'get_recipe', 'check_reach', 'check_options']
+__all__ = ['recipes', 'Recipe', 'get_recipe', 'check_reach', 'check_options']
 
-# %% ../nbs/recipes.ipynb #464b6d3a
+# %% ../nbs/recipes.ipynb #3d3919e1
 recipes = {
     'paper': PaperRecipe(),
     'fast': SearchRecipe(),
@@ -21,7 +21,10 @@ recipes = {
 }
 
 
-def get_recipe(recipe: str | PaperRecipe | SearchRecipe) -> PaperRecipe | SearchRecipe:
+Recipe = PaperRecipe | SearchRecipe  # the numbers of a method
+
+
+def get_recipe(recipe: str | Recipe) -> Recipe:
     "A recipe by name, or the one given; raises `DcvitError` if there is none"
     if isinstance(recipe, (PaperRecipe, SearchRecipe)):
         return recipe

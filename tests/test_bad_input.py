@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from limits import limited
+
 import dcvit
 from dcvit.base.errors import DcvitError
 from dcvit.cli.main import run
@@ -173,7 +175,8 @@ def test_command_line(words, says, places, capsys, tmp_path, monkeypatch, fault)
     "In this process, for speed; the subprocess is tested below"
     fault('bad requests, by hand', 'the sentence that was meant')
     monkeypatch.chdir(tmp_path)
-    status = run(shlex.split(words.format(**places)))
+    with limited():
+        status = run(shlex.split(words.format(**places)))
     err = capsys.readouterr().err
     assert status == 2 and says in err and len(err.strip().splitlines()) == 1, err
     assert not (tmp_path / 'student').exists()

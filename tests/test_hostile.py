@@ -18,6 +18,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from limits import limited
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -111,6 +112,7 @@ def test_any_bytes_are_an_image_or_a_sentence(tmp_path, fault):
 
     @given(st.floats(0, 1), flips, st.sampled_from([*malformed.formats.items()]))
     @many
+    @limited()
     def check(cut, flipped, kind):
         data = bytearray(malformed.coded(kind[1]))
         if cut < 0.7:
@@ -197,6 +199,7 @@ def test_any_description(kind, file, load, saved, tmp_path, fault):
 
     @given(st.data())
     @settings(many, max_examples=20)
+    @limited()
     def check(data):
         folder = tmp_path / 'd'
         shutil.rmtree(folder, ignore_errors=True)
@@ -215,6 +218,7 @@ def test_any_weights(saved, tmp_path, fault):
 
     @given(st.integers(0, 4000), st.integers(0, 255), st.integers(0, 10**6))
     @many
+    @limited()
     def check(at, byte, cut):
         folder = tmp_path / 'd'
         shutil.rmtree(folder, ignore_errors=True)
@@ -244,6 +248,7 @@ def test_any_run_folder(saved, teacher, digits, tmp_path, fault):
 
     @given(st.one_of(st.text(max_size=40), json_values.map(json.dumps)))
     @settings(many, max_examples=25)
+    @limited()
     def check(text):
         folder = tmp_path / 'run'
         shutil.rmtree(folder, ignore_errors=True)
@@ -398,6 +403,7 @@ def test_any_command_line(capsys, tmp_path, monkeypatch, fault):
 
     @given(st.lists(words, max_size=6))
     @many
+    @limited()
     def check(argv):
         try:
             status = commands.run(argv)

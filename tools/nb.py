@@ -152,6 +152,24 @@ def hide_source(cell):
         cell.metadata.setdefault('tags', []).append('remove-input')
 
 
+def caption(cell):
+    "What a cell says of its figure, which is also what screen readers say; '' if nothing"
+    found = re.search(r'^#\|\s*fig-cap:\s*>\n((#\|.*\n)+)', cell.source, re.M)
+    lines = found[1].splitlines() if found else []
+    return ' '.join(line.removeprefix('#|').strip() for line in lines)
+
+
+def draws(cell):
+    "Whether a cell shows a figure"
+    return any('image/png' in o.get('data', {}) for o in cell.get('outputs', []))
+
+
+def described(text, captions):
+    "Markdown with the captions of its figures in place of their file type"
+    every = iter(captions)
+    return re.sub(r'!\[png\]', lambda _: f'![{next(every)}]', text)
+
+
 def links_to_notebooks(text):
     "Links between notebooks as links from the README"
     return re.sub(r'\]\(([\w/]+)\.ipynb\)', r'](nbs/\1.ipynb)', text)
@@ -165,6 +183,7 @@ def readme():
     nb = nbformat.read(processed() / 'index.ipynb', 4)
     front_title(nb)
     nb.metadata['language_info'] = dict(name='python')
+    captions = [caption(cell) for cell in nb.cells if draws(cell)]
     for cell in nb.cells:
         hide_source(cell)
         cell.source = re.sub(r'^(#\||<!-- WARNING).*\n?', '', cell.source, flags=re.M)
@@ -177,6 +196,7 @@ def readme():
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(data)
     text = re.sub(r'\n{3,}', '\n\n', links_to_notebooks(text)).strip()
+    text = described(text, captions)
     (root / 'README.md').write_text(f'<!-- made from nbs/index.ipynb; edit that -->\n\n{text}\n')
 
 

@@ -12,8 +12,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import nbformat
+from api import as_essay, as_reference
 from nb import (
+    caption,
     docs,
+    draws,
     front_title,
     hide_source,
     name_of,
@@ -84,10 +87,13 @@ css = '''
 .cell_output img {max-width: 100%; height: auto}
 .bd-article pre {white-space: pre-wrap; overflow-wrap: anywhere; font-size: .82rem}
 .cell_output {overflow-x: auto}
+.bd-article table {font-size: .82rem}
 .cell_output table {font-size: .78rem}
 .cell_output table :is(td, th) {text-align: right; padding: .1rem .45rem}
 .cell_output table tbody th {text-align: left}
 div.cell div.cell_input {border-left: 3px solid #4C72B0}
+details.signature {margin-bottom: 1.2rem; font-size: .9rem}
+details.signature summary {color: var(--pst-color-text-muted)}
 blockquote {border-left: 0; padding-left: 0; font-size: 1.15rem; background: none}
 .bd-sidebar-primary h3 {display: none}
 .bd-sidebar-primary ul {list-style: none; padding-left: .5rem}
@@ -109,40 +115,34 @@ def local_links(text, host, depth):
     return re.sub(re.escape(host) + r'/([\w/]+)\.html', lambda m: f'{up}{m[1]}.ipynb', text)
 
 
-source_first = re.compile(r'\[source\]\(([^)]*)\)\s+(#+) ([^\n]+)\n(.*)', re.S)
-
-
-def entry(cell):
-    "nbdev's API entry (Markdown made by `show_doc`) as a Markdown cell: name, signature, summary, source"
-    text = ''.join(''.join(o.data.get('text/markdown', '')) for o in cell.outputs if 'data' in o)
-    text = re.sub(r'\{target="_blank"[^}]*\}|#LNone', '', text)
-    text = re.sub(r'^---\s+', '', text)
-    return nbformat.v4.new_markdown_cell(source_first.sub(r'\2 `\3`\n\4\n\n[source](\1)', text))
-
-
 def is_for_pages(output):
     widget = 'application/vnd.jupyter.widget-view+json' in output.get('data', {})
     return not widget and output.get('name') != 'stderr'
 
 
+def plots(cell):
+    "Whether a code cell is about how a figure looks, which a reader may skip"
+    return draws(cell) and len(re.findall(r'\b(?:ax|axes|fig|plt)\b', cell.source)) > 2
+
+
 def directed(cell):
     "What a code cell asks of Quarto: no source, a caption, which is also what screen readers say"
     hide_source(cell)
-    caption = re.search(r'^#\|\s*fig-cap:\s*>\n((#\|.*\n)+)', cell.source, re.M)
-    if caption:
-        text = ' '.join(line.removeprefix('#|').strip() for line in caption[1].splitlines())
+    if plots(cell):
+        cell.metadata.setdefault('tags', ['hide-input'])  # MyST-NB folds it
+    text = caption(cell)
+    if text:
         cell.metadata['mystnb'] = dict(figure=dict(caption=text), image=dict(alt=text))
 
 
-def adapt(nb, host, depth):
+def adapt(nb, host, name):
     "What nbdev writes for Quarto, in words that MyST-NB knows"
     front_title(nb)
     nb.metadata.pop('widgets', None)  # they would ask for scripts of another host
-    documented = [c.cell_type == 'code' and 'show_doc(' in c.source for c in nb.cells]
-    nb.cells = [entry(c) if d else c for c, d in zip(nb.cells, documented, strict=True)]
+    nb.cells = (as_reference if name == 'help/reference' else as_essay)(nb.cells)
     for cell in nb.cells:
         if cell.cell_type == 'markdown':
-            cell.source = local_links(cell.source, host, depth)
+            cell.source = local_links(cell.source, host, name.count('/'))
         if cell.cell_type == 'code':
             directed(cell)
             cell.source = re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M)
@@ -216,7 +216,7 @@ def write_sources(host, toc):
     for path in notebooks():
         name = name_of(path)
         nb = nbformat.read(src / f'{name}.ipynb', 4)
-        adapt(nb, host, name.count('/'))
+        adapt(nb, host, name)
         for cell in nb.cells:
             if cell.cell_type == 'code':
                 figures += sum('image/png' in o.get('data', {}) for o in cell.outputs)

@@ -126,8 +126,11 @@ def _fill(teacher, net, tensors, description, device):
         report=description['report'],
     )
 
-# %% ../../nbs/dense/folder.ipynb #982b3f92
-def load_family(folder: str | Path, device='cpu') -> Family:
+# %% ../../nbs/dense/folder.ipynb #fe833caf
+def load_family(
+    folder: str | Path,  # that `Family.save` wrote
+    device='cpu',  # where to put the teacher
+) -> Family:
     "Read a family's folder; runs nothing from it; raises `DcvitError` if it is not one"
     folder = settled(folder)
     path = folder / 'family.json'

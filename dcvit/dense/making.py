@@ -93,7 +93,7 @@ def _check(net, budgets, calibration, seed):
     check_whole('seed', seed)
     check_reach(net, budget(net, keep_macs=budgets[0]), get_recipe('closed-form'))
 
-# %% ../../nbs/dense/making.ipynb #0a3563f5
+# %% ../../nbs/dense/making.ipynb #d65d212e
 @usual_torch()
 def family(
     model: nn.Module,  # the teacher, a timm model; not changed
@@ -103,9 +103,9 @@ def family(
     calibration: int = 48,  # images kept for the last refit; 0: none
     data: dict = None,  # as in `compress`
     arch: dict = None,  # as in `compress`
-    seed: int = 0,
+    seed: int = 0,  # of everything that is drawn
     device: str = None,  # 'cpu', 'cuda'; None: cuda where there is one
-    progress: bool = True,
+    progress: bool = True,  # show bars
 ) -> Family:
     "One run that serves every budget in a range; raises `DcvitError` for bad input before any work"
     model, options = unwrapped(model), Options(n=n)

@@ -28,20 +28,20 @@ from ..search.latency import latency_prices
 from ..search.refit import refit
 from ..search.solver import best
 
-# %% ../../nbs/dense/students.ipynb #880cee01
+# %% ../../nbs/dense/students.ipynb #26a1362b
 @dataclass(repr=False)
 class Family:
     "Students of one teacher at every budget in a range"
 
-    teacher: nn.Module
-    net: Network
+    teacher: nn.Module  # eval mode
+    net: Network  # its blocks and costs
     stats: dict  # from `statistics`
     losses: dict  # from `loss_table`
     few: FewShot  # images for the last refit; None: there are none
     anchors: dict  # fraction of the MACs -> `power` that served best there, and the `kl` and `agreement` predicted
     arch: dict  # how to build the teacher's class
     cfg: dict  # data config
-    report: dict
+    report: dict  # what was asked, and how long it took
     _ms: dict = field(default_factory=dict)  # batch size -> prices in ms on this device
 
     def __repr__(self):
@@ -121,9 +121,13 @@ def result_of(
     student = student_of(family, structure, polish)
     return Result(student, structure, report, net, family.arch, family.cfg)
 
-# %% ../../nbs/dense/students.ipynb #c12867a7
-def student_at(family: Family, polish: bool = True, **asked) -> nn.Module:
-    "The student for a budget; arguments as in `result_of`"
+# %% ../../nbs/dense/students.ipynb #a9c76c8a
+def student_at(
+    family: Family,
+    polish: bool = True,  # solve once more on the images that the family kept
+    **asked,  # the budget, as in `compress`: `keep_macs` or another
+) -> nn.Module:
+    "The student for a budget"
     return student_of(family, structure_at(family, **asked), polish)
 
 

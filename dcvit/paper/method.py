@@ -29,17 +29,13 @@ from .plan import candidates, compressed, meeting, plan
 from .progressive import oneshot, progressive
 from .trial import TrialSetup, choose_neurons, trial, trials
 
-# %% ../../nbs/paper/method.ipynb #caa202cb
+# %% ../../nbs/paper/method.ipynb #b2b5bb04
 @dataclass(frozen=True)
 class PaperRecipe(InversionNumbers, MimicNumbers):
     "Every number of the paper's method; the defaults are the paper's"
 
-    space: str = one_of(
-        'paper', 'blocks'
-    )  # 'paper': attention and part of the MLP of k blocks; 'blocks': whole blocks, the baseline
-    candidates: str = one_of(
-        'inner', 'all'
-    )  # blocks that may be compressed: 'inner' is not the first and last
+    space: str = one_of('paper', 'blocks')  # attention and part of the MLP; or whole blocks
+    candidates: str = one_of('inner', 'all')  # may be compressed: all but the first and last, all
     mode: str = one_of('progressive', 'oneshot')  # one block after another, or all at once
     trial_length: int = 2000  # gradient steps of each trial, in `unit`; 0: none
     step_length: int = 2000  # the same for each progressive step after the first

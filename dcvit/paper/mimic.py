@@ -26,14 +26,14 @@ __all__ = ['check_every', 'MimicNumbers', 'order_of', 'steps_per_epoch', 'mimic_
 from .targets import Targets
 from .updated import updated
 
-# %% ../../nbs/paper/mimic.ipynb #98c4802c
+# %% ../../nbs/paper/mimic.ipynb #85beae9b
 @dataclass(frozen=True)
 class MimicNumbers(Numbers):
     "Numbers of mimicking; the defaults are the paper's"
 
     unit: str = one_of('epoch', 'step')  # what lengths count
     lr: float = 3e-5  # AdamW, cosine to 0
-    weight_decay: float = 1e-4
+    weight_decay: float = 1e-4  # of AdamW
     warmup: float = 0.01  # fraction of the epochs over which the loss is scaled up: 20 of 2000
     batch: int = 64  # images per step; a smaller set is one batch
     update: str = one_of('front', 'all')  # 'front': up to one block past the last compressed one
@@ -42,9 +42,7 @@ class MimicNumbers(Numbers):
     augment: str = 'rand-m9-mstd0.5-inc1'  # timm's auto-augment; 'none'
     jitter: float = 0.3  # colour jitter (timm uses it only where `augment` allows)
     views: int = 2000  # distinct augmented views per image
-    minutes: float = (
-        0.0  # stop after so many; what comes out then depends on the machine. 0: no limit
-    )
+    minutes: float = 0.0  # stop after so many, wherever the machine is then; 0: no limit
 
     def __post_init__(self):
         super().__post_init__()

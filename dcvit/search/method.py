@@ -31,7 +31,7 @@ from .replay import Replay, first_changed
 from .solver import best
 from .statistics import statistics_of
 
-# %% ../../nbs/search/method.ipynb #5621aaf7
+# %% ../../nbs/search/method.ipynb #b7dfc0d0
 @dataclass(frozen=True)
 class SearchRecipe(InversionNumbers, MimicNumbers):
     "Every number of the search; the defaults are those of `fast`"
@@ -39,18 +39,14 @@ class SearchRecipe(InversionNumbers, MimicNumbers):
     metric_iters: int = 200  # steps of inversion, where synthetic images are asked for
     metric_warmup: int = 10  # steps of linear warm-up among them
     unit: str = one_of('step', 'epoch')  # what `step_length` counts
-    lr: float = (
-        3e-4  # AdamW, cosine to 0; the largest of three that are tried, for `lr_images` images
-    )
+    lr: float = 3e-4  # AdamW, cosine to 0; the largest of three tried, for `lr_images` images
     batch: int = 32  # images per step; a smaller set is one batch
     logits: float = 1.0  # weight of the KL of predictions beside the features
     update: str = one_of(
         'all', 'front'
     )  # everything before the head, or up to one block past the last compressed one
     views: int = 80  # distinct augmented views per image
-    space: str = one_of(
-        'search', 'uniform'
-    )  # any heads and hidden sizes, or every MLP by one ratio
+    space: str = one_of('search', 'uniform')  # any heads and hidden sizes, or one ratio
     fewer: bool = True  # let students see fewer pixels or tokens, where the budget is in MACs
     refit: bool = True  # solve for the output layers in closed form, front to back
     step_length: int = 60  # gradient steps afterwards, in `unit`; 0: none

@@ -224,10 +224,10 @@ def check_weights(
         if wrong:
             raise DcvitError(f'{path} does not fit its description: {wrong}')
 
-# %% ../../nbs/ship/folder.ipynb #d413d4b6
+# %% ../../nbs/ship/folder.ipynb #d0990bb3
 def load_student(
-    folder: str | Path,
-    device='cpu',
+    folder: str | Path,  # that `Result.save` wrote
+    device='cpu',  # where to put the student
 ) -> nn.Module:
     "The student in `folder`, in eval mode; needs neither teacher nor images, runs nothing from the folder"
     description = read_student(folder)

@@ -56,11 +56,10 @@ def _card(path):
     config = dict(crop_pct=1.0) | {k: card[k] for k in config_keys if k in card}
     return name, card.get('args', {}), config
 
-# %% ../../nbs/ship/teachers.ipynb #511210d5
+# %% ../../nbs/ship/teachers.ipynb #ab4b5fd6
 def load_teacher(
     spec: str,  # timm name, JSON file that describes a model, student folder, or 'demo'
-    checkpoint: str
-    | Path = None,  # local .safetensors weights; for a JSON file the default is the file beside it
+    checkpoint: str | Path = None,  # local .safetensors weights; None: beside the JSON file
     args: dict = None,  # timm arguments, such as `dict(num_classes=10, img_size=32)`
     config: dict = None,  # `mean`, `std`, `interpolation`, `crop_pct`, or `input_size`, if not timm's own
 ) -> nn.Module:
