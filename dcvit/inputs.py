@@ -23,9 +23,8 @@ from .model.budget import budget
 __all__ = ['Options', 'options_from', 'unwrapped', 'check_named_arguments', 'pick_device', 'sound_copy', 'read_images',
            'weights_hash', 'Asked']
 
-# %% ../nbs/inputs.ipynb #44b877ee
+# %% ../nbs/inputs.ipynb #eadb8c58
 from .paper.invert import InversionNumbers, synthetic
-from .recipes import check_reach
 from .search.latency import check_latency, latency_budget
 
 # %% ../nbs/inputs.ipynb #570878a0
@@ -162,7 +161,7 @@ def weights_hash(model: nn.Module) -> str:
         h.update(data.numpy().tobytes())
     return h.hexdigest()[:16]
 
-# %% ../nbs/inputs.ipynb #a8591aa3
+# %% ../nbs/inputs.ipynb #716dc259
 @dataclass
 class Asked:
     "The budget as the user said it"
@@ -180,15 +179,13 @@ class Asked:
         if not self.is_latency:
             if options.latency_batch is not None:
                 raise DcvitError('latency_batch goes with keep_latency or max_latency')
-            check_reach(net, self.exact(net, options), recipe)
+            recipe.check_reach(net, self.exact(net, options))
             return
         check_latency(self.keep_latency, self.max_latency)
         if options.count is not None:
             raise DcvitError('count says which MACs count; a latency budget has none')
-        if recipe.space != 'search':
-            raise DcvitError(
-                f"latency budgets need a recipe that searches ('fast' or 'closed-form'), not space={recipe.space!r}"
-            )
+        if not recipe.by_latency:
+            raise DcvitError("latency budgets need a recipe that searches: 'fast' or 'closed-form'")
 
     @property
     def is_latency(self):

@@ -13,6 +13,7 @@ floors = [
     'paper',
     'ship',
     'search',
+    'baselines',
     'recipes',
     'inputs',
     'report',
@@ -21,7 +22,13 @@ floors = [
     'dense',
     'cli',
 ]
-apart = {('paper', 'ship'), ('ship', 'paper'), ('search', 'ship'), ('recipes', 'ship')}
+apart = {
+    ('paper', 'ship'),
+    ('ship', 'paper'),
+    ('search', 'ship'),
+    ('baselines', 'ship'),
+    ('recipes', 'ship'),
+}
 
 
 def imported(path):

@@ -65,7 +65,7 @@ def _check_images(images):
     if images not in (None, 'synthetic') and not Path(images).is_dir():
         raise DcvitError(f'{images}: no such folder')
 
-# %% ../../nbs/cli/compressing.ipynb #1701bf04
+# %% ../../nbs/cli/compressing.ipynb #7cf060a9
 def compress(
     model: str,  # teacher: timm name, JSON file that describes it, or 'demo'
     images: Param(
@@ -79,7 +79,7 @@ def compress(
     keep_latency: float = None,  # budget: fraction of the teacher's latency on this device
     max_latency: float = None,  # budget: milliseconds per call on this device
     latency_batch: int = None,  # images per call that a latency budget is about; default: 64
-    recipe: str = 'fast',  # 'fast', 'closed-form' or 'paper'
+    recipe: str = 'fast',  # 'fast', 'closed-form', 'paper', or another system such as 'practise'
     set: str = None,  # numbers of the recipe to change, such as lr=1e-3,step_length=50
     n: int = None,  # images to sample from the folder; default: all
     skip_bad_images: store_true = False,  # leave out files that cannot be decoded, rather than stop

@@ -22,8 +22,8 @@ from ..model.reading import read
 # %% auto #0
 __all__ = ['family']
 
-# %% ../../nbs/dense/making.ipynb #0b0b5d8e
-from ..recipes import check_reach, get_recipe
+# %% ../../nbs/dense/making.ipynb #e235c297
+from ..recipes import get_recipe
 from ..search.assemble import assemble
 from ..search.losses import loss_table, probe
 from ..search.replay import Replay
@@ -81,7 +81,7 @@ def _fidelity(expected, out, classes):
     agreeing = agreement(expected, out) if classes else None
     return dict(kl=distance(expected, out, classes), agreement=agreeing)
 
-# %% ../../nbs/dense/making.ipynb #eac806a5
+# %% ../../nbs/dense/making.ipynb #b66dc4d3
 def _check(net, budgets, calibration, seed):
     "Raise `DcvitError` for numbers that make no sense, or a range that is out of reach"
     fractions = [isinstance(share, (int, float)) and 0 < share <= 1 for share in budgets]
@@ -91,7 +91,7 @@ def _check(net, budgets, calibration, seed):
         raise DcvitError(f'budgets go from the lower to the higher, got {budgets!r}')
     check_whole('calibration', calibration)
     check_whole('seed', seed)
-    check_reach(net, budget(net, keep_macs=budgets[0]), get_recipe('closed-form'))
+    get_recipe('closed-form').check_reach(net, budget(net, keep_macs=budgets[0]))
 
 # %% ../../nbs/dense/making.ipynb #d65d212e
 @usual_torch()

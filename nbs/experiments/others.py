@@ -1,0 +1,101 @@
+"""The paper, its rivals and the search at the same budgets, from the same images, at several lengths.
+
+TEACHER is 'demo' or a JSON file that names a timm model (see `dcvit.load_teacher`); DATA has train/ and test/ with
+one folder per class. Run folders are kept, so that a run of hours can be interrupted.
+
+python nbs/experiments/others.py demo --keeps 0.5 --lengths 20,200,2000 --runs runs --out nbs/results/others_digits.csv
+"""
+
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+
+from common import Table, load, numbers, to_text
+from fastcore.script import Param, call_parse
+
+import dcvit
+from dcvit.baselines.s2vite import S2viteRecipe
+from dcvit.images.config import data_config
+from dcvit.images.images import few_shot
+from dcvit.images.measure import Judge, top1
+from dcvit.recipes import get_recipe
+
+variants = {
+    'whole blocks': dcvit.PaperRecipe(space='blocks'),
+    's2vite from scratch': S2viteRecipe(start='own'),
+}
+untrained = ('closed-form', 'fast', 'fskd')  # their lengths are their own
+
+
+def recipe_of(system, length, augment):
+    "A system's recipe, with so many steps for each trial and each stage"
+    recipe = variants.get(system) or get_recipe(system)
+    if system in untrained:
+        return recipe
+    names = {f.name for f in fields(recipe)}
+    changed = dict(trial_length=length, step_length=length, unit='step', augment=augment)
+    return replace(recipe, **{k: v for k, v in changed.items() if k in names})
+
+
+class Bench:
+    "One teacher, its test images, and the table"
+
+    def __init__(self, teacher, data, out, runs):
+        self.model, self.source, x, self.labels = load(teacher, data)
+        self.cfg = data_config(self.model)
+        self.judge = Judge(self.model, x)
+        self.table = Table(out)
+        self.runs = Path(runs)
+
+    def add(self, recipe, keys):
+        "Compress once and append the row"
+        few = few_shot(self.source, self.cfg, keys['n'], keys['seed'])
+        folder = self.runs / '_'.join(str(v).replace(' ', '-') for v in keys.values())
+        start = time.time()
+        how = dict(recipe=recipe, seed=keys['seed'], run_dir=folder, timing=False, progress=False)
+        images = few.images or few.pixels
+        try:
+            made = dcvit.compress(self.model, images, keep_macs=keys['keep'], **how)
+        except dcvit.DcvitError as e:
+            print(f'{keys}: {e}', flush=True)
+            return
+        self.write(made, keys, time.time() - start)
+
+    def write(self, made, keys, seconds):
+        cost = made.report['student']
+        found = next(iter(made.report['fidelity'].values()))
+        self.table.add(
+            **keys,
+            reached=cost['keep_macs'],
+            params=cost['params'],
+            **self.judge.scores(made.model, self.labels),
+            top1_teacher=top1(self.judge.expected, self.labels),
+            agreement_before=found['agreement_before'],
+            seconds=round(seconds, 1),
+            blocks=to_text(made.structure),
+        )
+
+
+@call_parse
+def main(
+    teacher: str,
+    data: Param('folder with train/ and test/', str, opt=False, nargs='?') = None,
+    out: str = 'nbs/results/others.csv',  # finished rows are kept and not run again
+    runs: str = 'runs',  # run folders
+    systems: str = 'closed-form,fast,paper,whole blocks,practise,vtp,s2vite,autoformer',
+    keeps: str = '0.75,0.5',  # fractions of the teacher's MACs
+    lengths: str = '2000',  # gradient steps of each trial and each stage
+    augment: str = 'rand-m9-mstd0.5-inc1',  # 'none': images as they are
+    n: str = '50',  # few-shot images
+    seeds: str = '0',
+):
+    "Run every combination and append a row for each"
+    bench = Bench(teacher, data, out, runs)
+    for seed in numbers(seeds, int):
+        for count in numbers(n, int):
+            for length in numbers(lengths, int):
+                for system in systems.split(','):
+                    for keep in numbers(keeps):
+                        keys = dict(system=system, n=count, seed=seed, length=length, keep=keep)
+                        if not bench.table.has(**keys):
+                            bench.add(recipe_of(system, length, augment), keys)
