@@ -108,5 +108,5 @@ def test_refused_with_a_sentence(cluster, teacher, digits, tmp_path):
     ):
         with pytest.raises(DcvitError, match=says):
             compress(teacher, digits, tmp_path / says, **more)
-    with pytest.raises(DcvitError, match='has none'):
+    with pytest.raises(DcvitError, match='makes none'):
         dcvit.compress(teacher, digits['train'], n=20, keep_macs=0.6, runner='ray')

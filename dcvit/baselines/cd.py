@@ -20,7 +20,7 @@ from ..model.surgery import prune, seed_of
 from ..paper.mimic import order_of
 
 # %% auto #0
-__all__ = ['CdRecipe', 'cross_loss', 'keep_largest', 'how_many', 'distil', 'entering', 'by_layers']
+__all__ = ['CdRecipe', 'cross_loss', 'keep_largest', 'how_many', 'Distilled', 'distil', 'entering', 'by_layers']
 
 # %% ../../nbs/baselines/cd.ipynb #20a55599
 from .mir import MirRecipe
@@ -71,7 +71,41 @@ def how_many(step: int, steps: int, channels: int, n: int) -> int:
     "Channels left after a step: from all to `n` in the first third"
     return max(n, round(channels - (channels - n) * step / max(1, steps // 3)))
 
-# %% ../../nbs/baselines/cd.ipynb #89e0d6e8
+# %% ../../nbs/baselines/cd.ipynb #564a7dae
+class Distilled:
+    "One convolution on its way"
+
+    def __init__(self, conv: nn.Conv2d, n: int, recipe: CdRecipe):
+        self.conv, self.n, self.recipe = conv, n, recipe
+        self.weight = nn.Parameter(conv.weight.detach().clone())
+        self.channels = conv.weight.shape[1]
+        self.left = torch.arange(self.channels, device=conv.weight.device)
+        self.optimizer = Adam([self.weight], lr=recipe.lr)
+        self.losses = []
+
+    def step(self, t, s):
+        "One step on a batch of the teacher's and the student's inputs"
+        number, steps = len(self.losses) + 1, self.recipe.step_length
+        if number == steps // 3:
+            self.optimizer.param_groups[0]['lr'] = self.recipe.lr / 10
+        loss = cross_loss(self.weight, self.conv, t, s, self.recipe.mu)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self._forget_dead()
+        self.optimizer.step()
+        self.cut(how_many(number, steps, self.channels, self.n))
+        self.losses.append(loss.item())
+
+    def _forget_dead(self):
+        "No gradient for channels that are gone"
+        mask = torch.zeros(self.channels, device=self.weight.device).index_fill_(0, self.left, 1)
+        self.weight.grad.mul_(mask[None, :, None, None])
+
+    def cut(self, n):
+        "Leave so many input channels"
+        self.left = keep_largest(self.weight, n)
+
+# %% ../../nbs/baselines/cd.ipynb #c1ec8c62
 def distil(
     conv: nn.Conv2d,  # the teacher's
     t: torch.Tensor,  # its inputs, of all images
@@ -79,33 +113,15 @@ def distil(
     n: int,  # input channels to leave
     recipe: CdRecipe,
     seed: int = 0,  # order of the images
-) -> tuple:
-    "`(weights, input channels that are left, losses)` of one convolution"
-    steps, channels = recipe.step_length, conv.weight.shape[1]
-    weight = nn.Parameter(conv.weight.detach().clone())
-    optimizer = Adam([weight], lr=recipe.lr)
-    order, losses, left = order_of(len(t), recipe.batch, seed), [], torch.arange(channels)
-    for step in range(1, steps + 1):
-        if step == steps // 3:
-            optimizer.param_groups[0]['lr'] = recipe.lr / 10
+) -> Distilled:
+    "Train the weights of one convolution until they need only `n` input channels"
+    made = Distilled(conv, n, recipe)
+    order = order_of(len(t), recipe.batch, seed)
+    for _ in range(recipe.step_length):
         some = next(order)[1]
-        loss = cross_loss(weight, conv, t[some], s[some], recipe.mu)
-        optimizer.zero_grad()
-        loss.backward()
-        _forget_dead(weight, left)
-        optimizer.step()
-        left = keep_largest(weight, how_many(step, steps, channels, n))
-        losses.append(loss.item())
-    left = keep_largest(weight, n)
-    return weight.detach(), left.cpu(), losses
-
-# %% ../../nbs/baselines/cd.ipynb #1d22fb93
-def _forget_dead(weight, left):
-    "No gradient for channels that are gone"
-    mask = torch.zeros(weight.shape[1], device=weight.device).index_fill_(
-        0, left.to(weight.device), 1
-    )
-    weight.grad.mul_(mask[None, :, None, None])
+        made.step(t[some], s[some])
+    made.cut(n)
+    return made
 
 # %% ../../nbs/baselines/cd.ipynb #0a9d52e9
 @torch.no_grad()
@@ -118,15 +134,15 @@ def entering(model: nn.Module, path: str, batches) -> torch.Tensor:
         parts.append(peek(run, wanted)['in'])
     return torch.cat(parts)
 
-# %% ../../nbs/baselines/cd.ipynb #a14e05c9
+# %% ../../nbs/baselines/cd.ipynb #9062212f
 def _one(run, student, recipe, i, n):
     "Distil the last convolution of a block; returns the channels that are left"
     path = f'{run.net.blocks[i].name}.{run.net.blocks[i].mlp.layers.out}'
     t, s = (entering(model, path, run.batches('fit')) for model in (run.teacher, student))
     found = distil(run.teacher.get_submodule(path), t, s, n, recipe, seed_of(run.seed, i))
     with torch.no_grad():
-        student.get_submodule(path).weight.copy_(found[0])
-    return found[1]
+        student.get_submodule(path).weight.copy_(found.weight)
+    return found.left.cpu()
 
 # %% ../../nbs/baselines/cd.ipynb #8478c905
 def _narrow(run, structure, student, keep):

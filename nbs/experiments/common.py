@@ -116,6 +116,11 @@ def real_models():
     )
 
 
+def other_systems():
+    "Rows of results/others_digits.csv"
+    return pd.read_csv(folder / 'others_digits.csv')
+
+
 def mean_and_deviation(values):
     "Mean and standard deviation in a table cell"
     if len(values) == 1:
