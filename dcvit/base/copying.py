@@ -39,7 +39,7 @@ def _value(old, memo):
         return _module(old, memo)
     return deepcopy(old, memo)
 
-# %% ../../nbs/base/copying.ipynb #3afef35e
+# %% ../../nbs/base/copying.ipynb #27e61c9f
 _says_how = ('__deepcopy__', '__getstate__', '__reduce__', '__reduce_ex__')
 
 
@@ -54,7 +54,7 @@ def _module(old, memo):
         new.__dict__[name] = _value(value, memo)
     return new
 
-
+# %% ../../nbs/base/copying.ipynb #5e9725ef
 def copied(
     model: nn.Module,  # not changed
 ) -> nn.Module:

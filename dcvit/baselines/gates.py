@@ -67,7 +67,7 @@ def influence(student: nn.Module, net: Network, gates: dict, x, loss) -> dict:
         grads = torch.autograd.grad(loss(student, x), [*each.values()])
     return {key: g.abs().mean(0) for key, g in zip(each, grads, strict=True)}
 
-# %% ../../nbs/baselines/gates.ipynb #b30589ab
+# %% ../../nbs/baselines/gates.ipynb #440f7c02
 def _above(net, scores, threshold):
     "The structure of the units whose scores are above a threshold, and which these are"
     structure, keep = whole(net), {}
@@ -77,7 +77,7 @@ def _above(net, scores, threshold):
         structure = structure.set_part(i, which, n)
     return structure, keep
 
-
+# %% ../../nbs/baselines/gates.ipynb #386fa616
 def by_threshold(
     net: Network,
     budget: Budget,

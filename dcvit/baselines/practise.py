@@ -85,12 +85,12 @@ def _around(module, behind):
     paths = [ends(module)[behind], _shortcut(module)]
     return [_adapt(module, path, behind) for path in paths if path]
 
-# %% ../../nbs/baselines/practise.ipynb #0b490b54
+# %% ../../nbs/baselines/practise.ipynb #2a0e18e4
 def stage_of(block) -> str:
     "What the blocks of a stage have in common"
     return block.name.rpartition('.')[0]
 
-
+# %% ../../nbs/baselines/practise.ipynb #ec89305c
 def with_adaptors(
     student: nn.Module,  # some blocks of it gone; changed
     net: Network,  # the teacher's blocks

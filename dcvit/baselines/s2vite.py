@@ -43,7 +43,7 @@ class S2viteRecipe(Baseline):
     def make(self, run, budget):
         return by_swaps(run, budget, self)
 
-# %% ../../nbs/baselines/s2vite.ipynb #fde9e90a
+# %% ../../nbs/baselines/s2vite.ipynb #d0b04696
 def _at(net, heads, neurons):
     "The structure with these parts of all heads and neurons"
     structure = whole(net)
@@ -61,7 +61,7 @@ def _largest(fits):
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
 
-
+# %% ../../nbs/baselines/s2vite.ipynb #987ade87
 def even(net: Network, budget: Budget) -> Structure:
     "The same density everywhere, neurons taking up what whole heads leave; raises `DcvitError` naming the range"
 
@@ -73,7 +73,7 @@ def even(net: Network, budget: Budget) -> Structure:
     neurons = _largest(lambda ratio: price(heads, ratio) <= budget.target)
     return _at(net, heads, neurons)
 
-# %% ../../nbs/baselines/s2vite.ipynb #8440eefe
+# %% ../../nbs/baselines/s2vite.ipynb #e18036a2
 def neuron_norms(student: nn.Module, net: Network, i: int) -> torch.Tensor:
     "Absolute weights around each hidden neuron `[units]`"
     block, layers = net.blocks[i], net.blocks[i].mlp.layers
@@ -81,7 +81,7 @@ def neuron_norms(student: nn.Module, net: Network, i: int) -> torch.Tensor:
     cols = student.get_submodule(f'{block.name}.{layers.out}').weight.detach()
     return rows.abs().flatten(1).sum(1)[: block.mlp.units] + cols.abs().sum(0)
 
-
+# %% ../../nbs/baselines/s2vite.ipynb #063bac63
 def swap(
     gate: torch.Tensor,  # of zeros and ones `[units]`; changed
     worth: torch.Tensor,  # of each unit: the least worthy of those that are open close

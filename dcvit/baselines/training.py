@@ -60,7 +60,7 @@ def check_cnn(net: Network, system: str):
     if not is_cnn(net):
         raise DcvitError(f'{system} is for convolution networks, and this is a {net.label}')
 
-# %% ../../nbs/baselines/training.ipynb #27170c7f
+# %% ../../nbs/baselines/training.ipynb #9ac7c05f
 def feature_loss(
     student: nn.Module,
     x: torch.Tensor,  # normalised images `[n,c,h,w]`
@@ -69,7 +69,7 @@ def feature_loss(
     "Mean squared error of the features in front of the pooling"
     return F.mse_loss(student.forward_features(x), target)
 
-
+# %% ../../nbs/baselines/training.ipynb #4d2a2419
 def soft_loss(
     teacher: nn.Module,  # whose head makes predictions of its features
 ):

@@ -104,7 +104,7 @@ def image_files(folder: str | Path) -> list:
         raise DcvitError(f'{folder}: no images in this folder (looked for {known})')
     return sorted(found, key=lambda p: p.relative_to(folder).as_posix())
 
-# %% ../../nbs/images/decode.ipynb #366cd90d
+# %% ../../nbs/images/decode.ipynb #825424a3
 def _is_passed_over(path, taken):
     if path in taken or path.name.startswith('.'):
         return False
@@ -113,7 +113,7 @@ def _is_passed_over(path, taken):
         return named_like_one and not any(path in image.parents for image in taken)
     return True
 
-
+# %% ../../nbs/images/decode.ipynb #a563d27c
 def passed_over(
     folder: str | Path,
     files: list,  # its `image_files`

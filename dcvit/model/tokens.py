@@ -64,13 +64,13 @@ def _check(structure, seq, model):
     if len(structure.tokens) > 1 and structure.tokens[-1] != structure.tokens[-2]:
         raise DcvitError('the last block has no block after it for which tokens could merge')
 
-# %% ../../nbs/model/tokens.ipynb #7c6e61e2
+# %% ../../nbs/model/tokens.ipynb #443c9b58
 def _first_merging(structure, seq):
     "Index of the first block that passes on fewer tokens than it gets; how many blocks there are, if none does"
     merging = (i for i, left in enumerate(structure.tokens) if left < seq.tokens)
     return next(merging, len(structure))
 
-
+# %% ../../nbs/model/tokens.ipynb #abdc1b69
 def at_tokens(
     student: nn.Module,  # changed
     structure: Structure,
@@ -86,14 +86,14 @@ def at_tokens(
         student.blocks[i] = Merging(student.blocks[i], known[_plain], merge, seq.width, last)
     return student
 
-# %% ../../nbs/model/tokens.ipynb #98aadc0b
+# %% ../../nbs/model/tokens.ipynb #940240ed
 shapes = dict(
     even=lambda t: t,
     early=lambda t: 1 - (1 - t) ** 2,
     late=lambda t: t**2,
 )
 
-
+# %% ../../nbs/model/tokens.ipynb #1175427f
 def schedule(
     seq: Sequence,
     blocks: int,  # how many there are
@@ -126,13 +126,13 @@ def _block_at(block, entering, tokens):
     mixer, mlp = (_part_at(block.part(which), entering, tokens) for which in PARTS)
     return replace(block, mixer=mixer, mlp=mlp)
 
-# %% ../../nbs/model/tokens.ipynb #04c14799
+# %% ../../nbs/model/tokens.ipynb #3b05e516
 def _comparing(seq, entering, left):
     "Cost of finding which tokens to merge"
     free = entering - seq.fixed
     return Cost(macs=(free // 2) * (free - free // 2) * seq.width) if left < entering else Cost()
 
-
+# %% ../../nbs/model/tokens.ipynb #3d936d5b
 def net_at_tokens(
     net: Network,  # `read(teacher)`
     structure: Structure,

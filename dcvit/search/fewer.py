@@ -15,7 +15,7 @@ from ..model.tokens import read_seeing, schedule, sequence_of, shapes
 # %% auto #0
 __all__ = ['Ladder', 'ladders', 'Fewer', 'proposals']
 
-# %% ../../nbs/search/fewer.ipynb #348c04d1
+# %% ../../nbs/search/fewer.ipynb #d838ba01
 @dataclass(frozen=True)
 class Ladder:
     "What structures can see, from nearly everything downwards"
@@ -32,7 +32,7 @@ class Ladder:
         tokens = structure.tokens
         return f'{tokens[-1] if tokens else structure.resolution} {self.name}'
 
-
+# %% ../../nbs/search/fewer.ipynb #8f8fc3dd
 def _of_tokens(seq, blocks, shape):
     "Schedules that leave ever fewer tokens, down to a tenth of the patches"
     most = (seq.tokens - seq.fixed) * 9 // 10

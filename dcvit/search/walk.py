@@ -123,7 +123,7 @@ def enter(self: Walk, i: int):
         for j, x in enumerate(self.batches):
             spool.put(j, peek(partial(model, x), want)['x'])
 
-# %% ../../nbs/search/walk.ipynb #da7d0e13
+# %% ../../nbs/search/walk.ipynb #2257d9f9
 @patch
 def step(self: Walk, i: int):
     "Let the student's state pass block `i`"
@@ -141,7 +141,7 @@ def _sources(self: Walk, j):
     "What the student's tokens in front of the block are made of"
     return Sources(self.sources.get(j) if self.merged else None)
 
-
+# %% ../../nbs/search/walk.ipynb #68aef89d
 @patch
 def wanted(self: Walk, which: str, j: int) -> torch.Tensor:
     "What the teacher's part brings its state to, at the student's tokens of batch `j`"

@@ -153,7 +153,7 @@ def _guesses(model):
     if _is_plain_vit(model):
         yield name or 'vit_base_patch16_224', dict(base, **_vit_args(model))
 
-# %% ../../nbs/ship/arch.ipynb #1469b9d5
+# %% ../../nbs/ship/arch.ipynb #c730d152
 def _computes(rebuilt, model):
     "Whether `rebuilt` with the weights of `model` computes what `model` does"
     try:
@@ -166,7 +166,7 @@ def _computes(rebuilt, model):
     with torch.no_grad():
         return torch.allclose(rebuilt.to(p.device, p.dtype)(x), model(x), rtol=1e-4, atol=1e-4)
 
-
+# %% ../../nbs/ship/arch.ipynb #e462a94b
 def _same(model, arch):
     "Whether `arch` can be built, and is `model`"
     try:

@@ -33,7 +33,7 @@ def put(model, name, weight):
     else:
         module._buffers[leaf] = weight
 
-# %% ../../nbs/ship/standalone.ipynb #8e7a2c4e
+# %% ../../nbs/ship/standalone.ipynb #59fe34ce
 def merge(x, size, left, fixed):
     "Pass on `left` tokens: those that resemble others most become part of their average"
     free = torch.nn.functional.normalize(x[:, fixed:], dim=-1)
@@ -49,7 +49,7 @@ def merge(x, size, left, fixed):
     values = torch.cat([values[:, :fixed], offered.gather(1, order[:, n:]), others], 1)
     return values[..., :-1] / values[..., -1:], values[..., -1:]
 
-
+# %% ../../nbs/ship/standalone.ipynb #adc9600c
 class Merging(torch.nn.Module):
     "A block that passes on fewer tokens, with how many patches each stands for as one more channel"
 
