@@ -22,9 +22,9 @@ from ..paper.targets import targets_of
 # %% auto #0
 __all__ = ['shares', 'AutoformerRecipe', 'Supernet', 'ordered', 'drawn', 'fitted', 'train_supernet', 'by_supernet']
 
-# %% ../../nbs/baselines/autoformer.ipynb #cb64a1a6
+# %% ../../nbs/baselines/autoformer.ipynb #50a04540
 from .gates import check_heads, gated, influence, units_of
-from .training import Baseline, before_head, soft_loss, train
+from .training import Baseline, trunk, settings, soft_loss, train
 
 # %% ../../nbs/baselines/autoformer.ipynb #48402487
 @dataclass(frozen=True)
@@ -93,24 +93,30 @@ class Supernet:
     def student(self, structure: Structure) -> nn.Module:
         return prune(self.model, structure, self.keep(structure), net=self.net)
 
-# %% ../../nbs/baselines/autoformer.ipynb #779d7898
+# %% ../../nbs/baselines/autoformer.ipynb #7352ff00
+def _certainty(student: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    "How sure a model is of what it predicts; at the teacher itself the loss is flat, and this is not"
+    return student(x).log_softmax(-1).max(-1).values.sum()
+
+
 def ordered(run, targets) -> Supernet:
     "The supernet in front of training: the teacher, its units in order"
     x, _ = targets.batch(0, torch.arange(min(64, len(targets))))
     ones = {key: torch.ones(n, device=run.device) for key, n in units_of(run.net).items()}
-
-    def certainty(student, x):
-        "At the teacher itself the loss is flat; how sure it is of what it predicts is not"
-        return student(x).log_softmax(-1).max(-1).values.sum()
-
-    scores = influence(run.teacher, run.net, ones, x, certainty)
+    scores = influence(run.teacher, run.net, ones, x, _certainty)
     order = {key: score.argsort(descending=True) for key, score in scores.items()}
     return Supernet(copied(run.teacher), run.net, order)
 
-# %% ../../nbs/baselines/autoformer.ipynb #541adcef
+# %% ../../nbs/baselines/autoformer.ipynb #f181d80c
 def drawn(net: Network, rng: random.Random) -> dict:
     "A share of each part at random"
     return {key: rng.choice(shares) for key in units_of(net)}
+
+
+def _next(share, step):
+    "The next share down or up, where there is one"
+    place = shares.index(share) + step
+    return shares[min(max(place, 0), len(shares) - 1)]
 
 
 def fitted(net: Network, budget: Budget, chosen: dict, window: float, rng) -> dict:
@@ -120,10 +126,8 @@ def fitted(net: Network, budget: Budget, chosen: dict, window: float, rng) -> di
         price = budget.prices.total(_sized(net, chosen))
         if budget.target - window * budget.teacher <= price <= budget.target:
             return chosen
-        step = -1 if price > budget.target else 1
         key = rng.choice([*chosen])
-        place = shares.index(chosen[key]) + step
-        chosen[key] = shares[min(max(place, 0), len(shares) - 1)]
+        chosen[key] = _next(chosen[key], -1 if price > budget.target else 1)
     raise DcvitError('no student of the supernet is close enough to this budget')
 
 # %% ../../nbs/baselines/autoformer.ipynb #7454746d
@@ -177,20 +181,20 @@ class _Evolution:
             people = parents + children
         return max(people, key=self.fitness), history
 
-# %% ../../nbs/baselines/autoformer.ipynb #1d1d921d
+# %% ../../nbs/baselines/autoformer.ipynb #ed2a548a
 def train_supernet(run, targets, recipe: AutoformerRecipe) -> Supernet:
     "The supernet after training, in each step another student"
     supernet = ordered(run, targets)
     rng, loss = random.Random(seed_of(run.seed, 0)), soft_loss(run.teacher)
-    weights = before_head(run, supernet.model)
+    weights = trunk(run, supernet.model)
 
     def of_one(model, x, target):
         structure = _sized(run.net, drawn(run.net, rng))
         with gated(model, run.net, supernet.gates(structure)):
             return loss(model, x, target)
 
-    how = dict(seed=seed_of(run.seed, 100), progress=run.progress, desc='supernet')
-    train(supernet.model, targets, weights, of_one, recipe.step_length, recipe, False, **how)
+    how = settings(run, 100, 'supernet')
+    train(supernet.model, targets, weights, of_one, recipe.step_length, recipe, **how)
     return supernet
 
 # %% ../../nbs/baselines/autoformer.ipynb #0e33774d

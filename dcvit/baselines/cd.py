@@ -71,7 +71,7 @@ def how_many(step: int, steps: int, channels: int, n: int) -> int:
     "Channels left after a step: from all to `n` in the first third"
     return max(n, round(channels - (channels - n) * step / max(1, steps // 3)))
 
-# %% ../../nbs/baselines/cd.ipynb #564a7dae
+# %% ../../nbs/baselines/cd.ipynb #ff2a5fce
 class Distilled:
     "One convolution on its way"
 
@@ -85,16 +85,19 @@ class Distilled:
 
     def step(self, t, s):
         "One step on a batch of the teacher's and the student's inputs"
-        number, steps = len(self.losses) + 1, self.recipe.step_length
-        if number == steps // 3:
-            self.optimizer.param_groups[0]['lr'] = self.recipe.lr / 10
         loss = cross_loss(self.weight, self.conv, t, s, self.recipe.mu)
         self.optimizer.zero_grad()
         loss.backward()
         self._forget_dead()
         self.optimizer.step()
-        self.cut(how_many(number, steps, self.channels, self.n))
         self.losses.append(loss.item())
+        self._after(len(self.losses), self.recipe.step_length)
+
+    def _after(self, number, steps):
+        "Fewer channels; a lower rate once they are as few as they should be"
+        self.cut(how_many(number, steps, self.channels, self.n))
+        if number == steps // 3:
+            self.optimizer.param_groups[0]['lr'] = self.recipe.lr / 10
 
     def _forget_dead(self):
         "No gradient for channels that are gone"
@@ -134,22 +137,28 @@ def entering(model: nn.Module, path: str, batches) -> torch.Tensor:
         parts.append(peek(run, wanted)['in'])
     return torch.cat(parts)
 
-# %% ../../nbs/baselines/cd.ipynb #9062212f
+# %% ../../nbs/baselines/cd.ipynb #8a2d1da8
+def _last(run, i):
+    "Path of the last convolution of a block"
+    block = run.net.blocks[i]
+    return f'{block.name}.{block.mlp.layers.out}'
+
+
 def _one(run, student, recipe, i, n):
     "Distil the last convolution of a block; returns the channels that are left"
-    path = f'{run.net.blocks[i].name}.{run.net.blocks[i].mlp.layers.out}'
+    path = _last(run, i)
     t, s = (entering(model, path, run.batches('fit')) for model in (run.teacher, student))
     found = distil(run.teacher.get_submodule(path), t, s, n, recipe, seed_of(run.seed, i))
     with torch.no_grad():
         student.get_submodule(path).weight.copy_(found.weight)
     return found.left.cpu()
 
-# %% ../../nbs/baselines/cd.ipynb #8478c905
+# %% ../../nbs/baselines/cd.ipynb #ac40b881
 def _narrow(run, structure, student, keep):
     "The student in its width, with the convolutions that were found"
     made = prune(run.teacher, structure, keep, net=run.net)
     for (i, _), left in keep.items():
-        path = f'{run.net.blocks[i].name}.{run.net.blocks[i].mlp.layers.out}'
+        path = _last(run, i)
         weight = student.get_submodule(path).weight.detach()
         with torch.no_grad():
             made.get_submodule(path).weight.copy_(weight[:, left])

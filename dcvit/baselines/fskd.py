@@ -45,11 +45,19 @@ def sites(module: nn.Module, layers) -> list:
     convs = [path for path in dict.fromkeys(paths) if module.get_submodule(path).groups == 1]
     return [(path, _norm_behind(module, path)) for path in convs]
 
-# %% ../../nbs/baselines/fskd.ipynb #b8d327e2
+# %% ../../nbs/baselines/fskd.ipynb #04addfa9
 def affine(norm: nn.BatchNorm2d) -> tuple:
     "`(scale, shift)` that a batch norm in eval mode applies to each channel"
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
     return scale, norm.bias - scale * norm.running_mean
+
+
+def _only_shifts(norm, shift):
+    "Make a batch norm add `shift` to its channels, and nothing else"
+    norm.running_mean.zero_()
+    norm.running_var.fill_(1 - norm.eps)
+    norm.weight.fill_(1)
+    norm.bias.copy_(shift)
 
 
 @torch.no_grad()
@@ -61,10 +69,7 @@ def merge(conv: nn.Conv2d, norm: nn.BatchNorm2d, Q: torch.Tensor):
         conv.bias.zero_()
     weight = conv.weight * scale[:, None, None, None]
     conv.weight.copy_(torch.einsum('io,i...->o...', Q, weight))
-    norm.running_mean.zero_()
-    norm.running_var.fill_(1 - norm.eps)
-    norm.weight.fill_(1)
-    norm.bias.copy_(Q.T @ shift)
+    _only_shifts(norm, Q.T @ shift)
 
 # %% ../../nbs/baselines/fskd.ipynb #0410cdbd
 def solved(gram: torch.Tensor, cross: torch.Tensor, ridge: float = 1e-4) -> torch.Tensor:
@@ -81,31 +86,28 @@ def rows(model: nn.Module, block: str, site: tuple, x: torch.Tensor) -> torch.Te
     scale, shift = affine(norm)
     return (out.movedim(1, -1).flatten(0, -2) * scale + shift).double()
 
-# %% ../../nbs/baselines/fskd.ipynb #5af81f10
+# %% ../../nbs/baselines/fskd.ipynb #16874067
 @torch.no_grad()
 def correction(run, student, block: str, site: tuple, kept) -> torch.Tensor:
     "`Q` of one convolution: the teacher's channels `kept` (None: all) from the student's"
     gram, cross = 0.0, 0.0
     batches = run.batches('fit')
     for i in range(len(batches)):
-        S = rows(student, block, site, batches[i])
-        T = rows(run.teacher, block, site, batches[i])
+        S, T = (rows(model, block, site, batches[i]) for model in (student, run.teacher))
         T = T if kept is None else T[:, kept.to(T.device)]
         gram, cross = gram + S.T @ S, cross + S.T @ T
     return solved(gram, cross).float()
 
-# %% ../../nbs/baselines/fskd.ipynb #972107ca
+# %% ../../nbs/baselines/fskd.ipynb #dffd7ff5
 def align(run, student, keep: dict, progress: bool = True):
     "Correct every narrowed block of a student, from the front"
-    narrow = [i for i, which in keep]
-    for i in tqdm(narrow, desc='blocks', disable=not progress):
+    for (i, _), filters in tqdm(keep.items(), desc='blocks', disable=not progress):
         block = run.net.blocks[i]
         layers = block.mlp.layers
         for site in sites(run.teacher.get_submodule(block.name), layers):
-            kept = None if site[0] == layers.out else keep[i, 'mlp']
+            kept = None if site[0] == layers.out else filters
             Q = correction(run, student, block.name, site, kept)
-            conv, norm = (student.get_submodule(f'{block.name}.{path}') for path in site)
-            merge(conv, norm, Q)
+            merge(*(student.get_submodule(f'{block.name}.{path}') for path in site), Q)
 
 # %% ../../nbs/baselines/fskd.ipynb #ae1b963b
 def by_alignment(run, budget, recipe: FskdRecipe) -> Made:

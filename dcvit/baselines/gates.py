@@ -36,7 +36,14 @@ def output_layer(student: nn.Module, net: Network, i: int, which: str) -> nn.Mod
     block = net.blocks[i]
     return student.get_submodule(f'{block.name}.{block.part(which).layers.out}')
 
-# %% ../../nbs/baselines/gates.ipynb #dc83dd90
+# %% ../../nbs/baselines/gates.ipynb #e0195c7d
+def _of_channels(net, key, gates):
+    "Gates of the channels that enter an output layer, broadcast over tokens"
+    i, which = key
+    gate = gates[key].repeat_interleave(net.blocks[i].part(which).layers.width, -1)
+    return gate[:, None] if gate.ndim == 2 else gate
+
+
 @contextmanager
 def gated(
     student: nn.Module,  # with all units of the teacher
@@ -46,11 +53,7 @@ def gated(
     "Inside the `with` block, what units hand on is multiplied by their gates"
 
     def see(call):
-        i, which = call.key
-        width = net.blocks[i].part(which).layers.width
-        gate = gates[call.key].repeat_interleave(width, -1)
-        gate = gate[:, None] if gate.ndim == 2 else gate
-        return (call.x * gate, *call.args[1:]), call.kwargs
+        return (call.x * _of_channels(net, call.key, gates), *call.args[1:]), call.kwargs
 
     layers = {key: output_layer(student, net, *key) for key in gates}
     with watched(layers, see, before=True):

@@ -20,9 +20,9 @@ from ..paper.targets import targets_of
 # %% auto #0
 __all__ = ['S2viteRecipe', 'even', 'neuron_norms', 'swap', 'restarted', 'by_swaps']
 
-# %% ../../nbs/baselines/s2vite.ipynb #6d426b7d
+# %% ../../nbs/baselines/s2vite.ipynb #f1111d79
 from .gates import check_heads, gated, influence, units_of
-from .training import Baseline, before_head, soft_loss, train
+from .training import Baseline, trunk, settings, soft_loss, train
 
 # %% ../../nbs/baselines/s2vite.ipynb #6e2d942d
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def swap(
         gate[live[worth[live].topk(n, largest=False).indices]] = 0
         gate[dead[pull[dead].topk(n).indices]] = 1
 
-# %% ../../nbs/baselines/s2vite.ipynb #ea86ba62
+# %% ../../nbs/baselines/s2vite.ipynb #9cdbd647
 class _Swapping:
     "Gates of zeros and ones over a training"
 
@@ -135,10 +135,10 @@ class _Swapping:
             return self.loss(student, x, target)
 
         pull = influence(self.student, self.run.net, self.gates, x, loss)
-        for key, gate in self.gates.items():
-            i, which = key
-            worth = pull[key] if which == 'mixer' else neuron_norms(self.student, self.run.net, i)
-            swap(gate, worth, pull[key], fraction)
+        for (i, which), gate in self.gates.items():
+            found = pull[i, which]
+            norms = neuron_norms(self.student, self.run.net, i)
+            swap(gate, found if which == 'mixer' else norms, found, fraction)
 
 # %% ../../nbs/baselines/s2vite.ipynb #7c8136a1
 def restarted(model: nn.Module) -> nn.Module:
@@ -151,7 +151,7 @@ def restarted(model: nn.Module) -> nn.Module:
         new.init_weights()
     return new
 
-# %% ../../nbs/baselines/s2vite.ipynb #ec102406
+# %% ../../nbs/baselines/s2vite.ipynb #4aade5fd
 def _open(gates):
     "Units to keep: those whose gates are open"
     return {key: gate.nonzero()[:, 0].cpu() for key, gate in gates.items()}
@@ -161,22 +161,21 @@ def _start(run, recipe):
     "The student in its full width, and what of it is trained"
     if recipe.start == 'teacher':
         student = copied(run.teacher)
-        return student, before_head(run, student)
+        return student, trunk(run, student)
     with torch.random.fork_rng():
         torch.manual_seed(seed_of(run.seed, 0))
         student = restarted(run.teacher)
     return student, [*student.parameters()]
 
-# %% ../../nbs/baselines/s2vite.ipynb #56a4dc1f
+# %% ../../nbs/baselines/s2vite.ipynb #5283267d
 def by_swaps(run, budget, recipe: S2viteRecipe) -> Made:
     "S2ViTE: train a sparse student whose units are swapped, then cut out what is closed"
     structure, targets = even(run.net, budget), targets_of(run, recipe)
     student, weights = _start(run, recipe)
     swapping = _Swapping(run, student, structure, targets, recipe)
     raw = prune(student, structure, _open(swapping.gates), net=run.net)
-    how = dict(seed=seed_of(run.seed, 100), progress=run.progress, desc='swapping')
-    how |= dict(after=swapping.after)
-    train(student, targets, weights, swapping.of_step, recipe.step_length, recipe, False, **how)
+    how = dict(after=swapping.after, **settings(run, 100, 'swapping'))
+    train(student, targets, weights, swapping.of_step, recipe.step_length, recipe, **how)
     run.clock('recovery')
     made = prune(student, structure, _open(swapping.gates), net=run.net)
     chosen = changed(run.net, structure)

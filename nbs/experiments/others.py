@@ -8,6 +8,7 @@ python nbs/experiments/others.py demo --keeps 0.5 --lengths 20,200,2000 --runs r
 
 import time
 from dataclasses import fields, replace
+from itertools import product
 from pathlib import Path
 
 from common import Table, load, numbers, to_text
@@ -49,17 +50,20 @@ class Bench:
 
     def add(self, recipe, keys):
         "Compress once and append the row"
-        few = few_shot(self.source, self.cfg, keys['n'], keys['seed'])
-        folder = self.runs / '_'.join(str(v).replace(' ', '-') for v in keys.values())
         start = time.time()
-        how = dict(recipe=recipe, seed=keys['seed'], run_dir=folder, timing=False, progress=False)
-        images = few.images or few.pixels
         try:
-            made = dcvit.compress(self.model, images, keep_macs=keys['keep'], **how)
+            made = self.compress(recipe, keys)
         except dcvit.DcvitError as e:
             print(f'{keys}: {e}', flush=True)
             return
         self.write(made, keys, time.time() - start)
+
+    def compress(self, recipe, keys):
+        "The student, its run folder named after what was asked"
+        few = few_shot(self.source, self.cfg, keys['n'], keys['seed'])
+        folder = self.runs / '_'.join(str(v).replace(' ', '-') for v in keys.values())
+        how = dict(recipe=recipe, seed=keys['seed'], run_dir=folder, timing=False, progress=False)
+        return dcvit.compress(self.model, few.images or few.pixels, keep_macs=keys['keep'], **how)
 
     def write(self, made, keys, seconds):
         cost = made.report['student']
@@ -91,11 +95,9 @@ def main(
 ):
     "Run every combination and append a row for each"
     bench = Bench(teacher, data, out, runs)
-    for seed in numbers(seeds, int):
-        for count in numbers(n, int):
-            for length in numbers(lengths, int):
-                for system in systems.split(','):
-                    for keep in numbers(keeps):
-                        keys = dict(system=system, n=count, seed=seed, length=length, keep=keep)
-                        if not bench.table.has(**keys):
-                            bench.add(recipe_of(system, length, augment), keys)
+    asked = (numbers(seeds, int), numbers(n, int), numbers(lengths, int), systems.split(','))
+    for seed, count, length, system in product(*asked):
+        for keep in numbers(keeps):
+            keys = dict(system=system, n=count, seed=seed, length=length, keep=keep)
+            if not bench.table.has(**keys):
+                bench.add(recipe_of(system, length, augment), keys)
