@@ -95,7 +95,7 @@ def swap(
         gate[live[worth[live].topk(n, largest=False).indices]] = 0
         gate[dead[pull[dead].topk(n).indices]] = 1
 
-# %% ../../nbs/baselines/s2vite.ipynb #9cdbd647
+# %% ../../nbs/baselines/s2vite.ipynb #34f61300
 class _Swapping:
     "Gates of zeros and ones over a training"
 
@@ -136,9 +136,9 @@ class _Swapping:
 
         pull = influence(self.student, self.run.net, self.gates, x, loss)
         for (i, which), gate in self.gates.items():
-            found = pull[i, which]
             norms = neuron_norms(self.student, self.run.net, i)
-            swap(gate, found if which == 'mixer' else norms, found, fraction)
+            worth = norms if which == 'mlp' else pull[i, which]
+            swap(gate, worth, pull[i, which], fraction)
 
 # %% ../../nbs/baselines/s2vite.ipynb #7c8136a1
 def restarted(model: nn.Module) -> nn.Module:

@@ -73,18 +73,22 @@ def labelled_files(folder, classes):
     return {path: names.index(class_of(path)) for path in paths}
 
 
+def of_largest_batch(latencies):
+    "What was measured for the largest batch"
+    return latencies[max(latencies, key=int)]
+
+
 def figures(made):
     "What a report says that the table wants"
     report = made.report
     check = report['fidelity']['check']
-    latency = report['latency'][max(report['latency'], key=int)]
     return dict(
         reached=report['budget']['reached'],
         passes=report['passes'],
         memory=max(m['process'] for m in report['memory'].values()),
         check_kl=check['kl'],
         check_agreement=check['agreement'],
-        latency=latency['student']['ratio'],
+        latency=of_largest_batch(report['latency'])['student']['ratio'],
         pixels=made.structure.resolution or '',
         tokens=made.structure.tokens[-1] if made.structure.tokens else '',
         blocks=to_text(made.structure),
