@@ -8,13 +8,13 @@ from __future__ import annotations
 # %% auto #0
 __all__ = ['baselines']
 
-# %% ../../nbs/baselines/names.ipynb #e386c2d0
-from .autoformer import AutoformerRecipe
+# %% ../../nbs/baselines/names.ipynb #55d4ed67
 from .cd import CdRecipe
 from .fskd import FskdRecipe
 from .mir import MirRecipe
 from .practise import PractiseRecipe
 from .s2vite import S2viteRecipe
+from .supernet import AutoformerRecipe
 from .vtp import VtpRecipe
 
 # %% ../../nbs/baselines/names.ipynb #750b4d9a
