@@ -130,8 +130,15 @@ def processed():
     "Folder of the notebooks as nbdev prepares them for rendering (hidden cells removed, docs inserted)"
     from nbdev.serve import proc_nbs
 
-    shutil.rmtree(root / '_proc', ignore_errors=True)
-    return Path(proc_nbs(str(nbs)))
+    made = root / '_proc'
+    stamp = made / '.stamp'
+    sources = [*nbs.rglob('*.ipynb'), root / 'settings.ini', root / '_quarto.yml']
+    newest = max(path.stat().st_mtime for path in sources)
+    if not stamp.exists() or stamp.stat().st_mtime < newest:
+        shutil.rmtree(made, ignore_errors=True)
+        made = Path(proc_nbs(str(nbs)))
+        stamp.touch()
+    return made
 
 
 def front_title(nb):

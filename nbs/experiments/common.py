@@ -116,9 +116,10 @@ def real_models():
     )
 
 
-def other_systems():
-    "Rows of results/others_digits.csv"
-    return pd.read_csv(folder / 'others_digits.csv')
+def other_systems(part=''):
+    "Rows of results/others_digits.csv; of the paper's run, also its 'trials', and 'losses' of the longest"
+    name = f'others_digits_{part}' if part else 'others_digits'
+    return pd.read_csv(folder / f'{name}.csv')
 
 
 def mean_and_deviation(values):
