@@ -40,6 +40,21 @@ def test_real_models(folder, tmp_path):
     assert rows.kl['closed-form'] < rows.kl['blocks']
 
 
+def test_other_systems(tmp_path):
+    "Rows of two systems from one bench, a run folder for each, and the columns that the tables share"
+    import others
+
+    bench = others.Bench('demo', None, tmp_path / 'others.csv', tmp_path / 'runs')
+    for system in ('closed-form', 's2vite from scratch'):
+        keys = dict(system=system, n=20, seed=0, length=3, keep=0.5)
+        bench.add(others.recipe_of(system, 3, 'none'), keys)
+        assert bench.table.has(**keys)
+    rows = pd.read_csv(tmp_path / 'others.csv').set_index('system')
+    assert rows.agreement['closed-form'] > rows.agreement['s2vite from scratch']
+    assert (rows.reached <= 0.5005).all() and rows.blocks.str.count(':').eq(12).all()
+    assert len([*(tmp_path / 'runs').iterdir()]) == 2
+
+
 def test_classes_from_names(folder, tmp_path):
     import real
 

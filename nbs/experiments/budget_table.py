@@ -13,13 +13,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from common import Table, load, numbers, to_text
+from common import Table, load, measured, numbers
 from fastcore.script import Param, call_parse
 
 import dcvit
 from dcvit.images.config import data_config
 from dcvit.images.images import few_shot
-from dcvit.images.measure import Judge, top1
+from dcvit.images.measure import Judge
 from dcvit.paper.invert import InversionNumbers, invert, synthetic
 from dcvit.recipes import get_recipe
 
@@ -72,26 +72,12 @@ class Bench:
         except dcvit.DcvitError as e:
             print(f'{recipe.space} {keep}: {e}', flush=True)
             return
-        seconds = time.time() - start
+        seconds = round(time.time() - start, 1)
         if blocks:
             shutil.copytree(run / 'trials', trials, dirs_exist_ok=True)
         shutil.rmtree(run)
-        self.write(made, keep, keys, seconds)
-
-    def write(self, made, keep, keys, seconds):
-        cost = made.report['student']
-        found = next(iter(made.report['fidelity'].values()))
-        self.table.add(
-            **keys,
-            keep=keep,
-            reached=cost['keep_macs'],
-            params=cost['params'],
-            **self.judge.scores(made.model, self.labels),
-            top1_teacher=top1(self.judge.expected, self.labels),
-            agreement_before=found['agreement_before'],
-            seconds=round(seconds, 1),
-            blocks=to_text(made.structure),
-        )
+        found = measured(made, self.judge, self.labels)
+        self.table.add(**keys, keep=keep, **found, seconds=seconds)
 
 
 @call_parse

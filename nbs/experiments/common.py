@@ -9,6 +9,7 @@ from dcvit.images.decode import image_files
 from dcvit.images.demo import demo_data
 from dcvit.images.config import data_config, normalise
 from dcvit.images.images import labelled
+from dcvit.images.measure import top1
 from dcvit.model.structure import Left, Structure
 
 folder = Path(__file__).resolve().parent.parent / 'results'
@@ -53,6 +54,20 @@ def load(teacher, data):
         return model, digits['train'], normalise(digits['test'], cfg), digits['test_y']
     pixels, labels = labelled(f'{data}/test', cfg, model.num_classes)
     return model, image_files(f'{data}/train'), normalise(pixels, cfg), labels
+
+
+def measured(made, judge, labels):
+    "What a student costs and how close it is to the teacher on the test images, for a row of a table"
+    cost = made.report['student']
+    found = next(iter(made.report['fidelity'].values()))
+    return dict(
+        reached=cost['keep_macs'],
+        params=cost['params'],
+        **judge.scores(made.model, labels),
+        top1_teacher=top1(judge.expected, labels),
+        agreement_before=found['agreement_before'],
+        blocks=to_text(made.structure),
+    )
 
 
 class Table:

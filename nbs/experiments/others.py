@@ -11,14 +11,14 @@ from dataclasses import fields, replace
 from itertools import product
 from pathlib import Path
 
-from common import Table, load, numbers, to_text
+from common import Table, load, measured, numbers
 from fastcore.script import Param, call_parse
 
 import dcvit
 from dcvit.baselines.s2vite import S2viteRecipe
 from dcvit.images.config import data_config
 from dcvit.images.images import few_shot
-from dcvit.images.measure import Judge, top1
+from dcvit.images.measure import Judge
 from dcvit.recipes import get_recipe
 
 variants = {
@@ -56,7 +56,8 @@ class Bench:
         except dcvit.DcvitError as e:
             print(f'{keys}: {e}', flush=True)
             return
-        self.write(made, keys, time.time() - start)
+        seconds = round(time.time() - start, 1)
+        self.table.add(**keys, **measured(made, self.judge, self.labels), seconds=seconds)
 
     def compress(self, recipe, keys):
         "The student, its run folder named after what was asked"
@@ -64,20 +65,6 @@ class Bench:
         folder = self.runs / '_'.join(str(v).replace(' ', '-') for v in keys.values())
         how = dict(recipe=recipe, seed=keys['seed'], run_dir=folder, timing=False, progress=False)
         return dcvit.compress(self.model, few.images or few.pixels, keep_macs=keys['keep'], **how)
-
-    def write(self, made, keys, seconds):
-        cost = made.report['student']
-        found = next(iter(made.report['fidelity'].values()))
-        self.table.add(
-            **keys,
-            reached=cost['keep_macs'],
-            params=cost['params'],
-            **self.judge.scores(made.model, self.labels),
-            top1_teacher=top1(self.judge.expected, self.labels),
-            agreement_before=found['agreement_before'],
-            seconds=round(seconds, 1),
-            blocks=to_text(made.structure),
-        )
 
 
 @call_parse
