@@ -31,7 +31,7 @@ class FskdRecipe(MirRecipe):
     def make(self, run, budget):
         return by_alignment(run, budget, self)
 
-# %% ../../nbs/baselines/fskd.ipynb #efadf5f7
+# %% ../../nbs/baselines/fskd.ipynb #74832349
 def _norm_behind(module, path):
     "Path of the batch norm that follows a convolution of a block"
     names = [name for name, _ in module.named_children()]
@@ -41,9 +41,10 @@ def _norm_behind(module, path):
 
 def sites(module: nn.Module, layers) -> list:
     "`(convolution, batch norm)` behind which a block is corrected, from the front"
-    paths = [path for path, _ in layers.rows] + [layers.out]
-    convs = [path for path in dict.fromkeys(paths) if module.get_submodule(path).groups == 1]
-    return [(path, _norm_behind(module, path)) for path in convs]
+    inside = dict.fromkeys([path for path, _ in layers.rows] + [layers.out])
+    children = {name: child for name, child in module.named_children() if name in inside}
+    dense = [path for path in inside if path in children and children[path].groups == 1]
+    return [(path, _norm_behind(module, path)) for path in dense]
 
 # %% ../../nbs/baselines/fskd.ipynb #04addfa9
 def affine(norm: nn.BatchNorm2d) -> tuple:
