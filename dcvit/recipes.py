@@ -28,17 +28,19 @@ def baselines() -> dict:
         return {}
     return import_module('dcvit.baselines.names').baselines
 
-# %% ../nbs/recipes.ipynb #3f2b8f09
+# %% ../nbs/recipes.ipynb #dd8f3ce6
 def get_recipe(recipe: str | Recipe) -> Recipe:
     "A recipe by name, or the one given; raises `DcvitError` if there is none"
     if isinstance(recipe, Recipe):
         return recipe
+    name = recipe if isinstance(recipe, str) else None
+    if name in recipes:
+        return recipes[name]
     others = baselines()
-    found = {**recipes, **others}.get(recipe) if isinstance(recipe, str) else None
-    if found is None:
-        beside = f"; of other systems {', '.join(others)}" if others else ''
-        raise DcvitError(f"no recipe named {recipe!r}; there are {', '.join(recipes)}{beside}")
-    return found
+    if name in others:
+        return others[name]
+    beside = f"; of other systems {', '.join(others)}" if others else ''
+    raise DcvitError(f"no recipe named {recipe!r}; there are {', '.join(recipes)}{beside}")
 
 # %% ../nbs/recipes.ipynb #b53d928f
 def check_options(

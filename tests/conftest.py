@@ -15,6 +15,11 @@ experiments = root / 'nbs' / 'experiments'
 shared = root.parent / 'shared'
 
 
+def equal(a, b):
+    "Whether two state dicts hold the same bits"
+    return {*a} == {*b} and all(a[k].shape == b[k].shape and torch.equal(a[k], b[k]) for k in a)
+
+
 @pytest.fixture(scope='session')
 def teacher():
     return demo_teacher()

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from limits import limited
 from PIL import Image
 from safetensors.torch import save_file
-
-from limits import limited
 
 import dcvit
 from dcvit.base.errors import DcvitError

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from conftest import equal
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -22,11 +23,15 @@ for_transformers = tuple(name for name in baselines if name not in for_cnns + fo
 short = dict(trial_length=3, step_length=6, swaps=2, rounds=2, population=6, parents=2)
 
 
-def numbers(name, **more):
-    "Numbers of a system that make it short, for `--set`"
+def few_steps(name, **more):
+    "Numbers of a system that make it short"
     known = {f.name for f in fields(get_recipe(name))}
-    given = {k: v for k, v in {**short, **more}.items() if k in known}
-    return ','.join(f'{k}={v}' for k, v in given.items())
+    return {k: v for k, v in {**short, **more}.items() if k in known}
+
+
+def in_words(numbers):
+    "For `--set`"
+    return ','.join(f'{k}={v}' for k, v in numbers.items())
 
 
 @pytest.fixture(scope='module')
@@ -64,7 +69,7 @@ def check(folder, name, keep):
 @pytest.mark.parametrize('name', for_both + for_transformers)
 def test_systems_for_transformers(name, cli, tmp_path):
     words = ['compress', 'demo', '--n', 20, '--keep-macs', 0.75, '--recipe', name]
-    done = cli(*words, '--set', numbers(name), '--out', tmp_path / 's')
+    done = cli(*words, '--set', in_words(few_steps(name)), '--out', tmp_path / 's')
     assert done.returncode == 0, done.stderr
     check(tmp_path / 's', name, 0.75)
 
@@ -72,7 +77,7 @@ def test_systems_for_transformers(name, cli, tmp_path):
 @pytest.mark.parametrize('name', for_both + for_cnns)
 def test_systems_for_cnns(name, cli, small_cnn, tmp_path):
     words = ['compress', small_cnn / 'model.json', small_cnn / 'images', '--recipe', name]
-    words += ['--set', numbers(name, augment='none'), '--keep-macs', 0.75]
+    words += ['--set', in_words(few_steps(name, augment='none')), '--keep-macs', 0.75]
     done = cli(*words, '--out', tmp_path / 's')
     assert done.returncode == 0, done.stderr
     check(tmp_path / 's', name, 0.75)
@@ -94,11 +99,9 @@ def test_systems_for_transformers_refuse_cnns(name, cli, small_cnn, tmp_path):
     assert name in done.stderr
 
 
-def in_short(name, **more):
+def in_short(name):
     "A recipe with few steps"
-    known = {f.name for f in fields(get_recipe(name))}
-    given = dict(short, augment='none', **more)
-    return replace(get_recipe(name), **{k: v for k, v in given.items() if k in known})
+    return replace(get_recipe(name), **few_steps(name, augment='none'))
 
 
 swin = dict(depths=(2, 4), num_heads=(2, 4), embed_dim=32, img_size=56, num_classes=5)
@@ -121,12 +124,10 @@ def test_inverted_residuals_and_windows(name, model, args, size):
 
 @pytest.mark.parametrize('name', ['practise', 'vtp'])
 def test_same_seed_same_student(name, teacher, digits):
-    "And going on from a run folder changes nothing"
     how = dict(keep_macs=0.75, n=20, recipe=in_short(name))
     how |= dict(timing=False, progress=False)
     one, other = (dcvit.compress(teacher, digits['train'], **how) for _ in range(2))
-    for p, q in zip(one.model.parameters(), other.model.parameters(), strict=True):
-        assert torch.equal(p, q)
+    assert equal(one.model.state_dict(), other.model.state_dict())
 
 
 def test_practise_goes_on_from_a_run_folder(teacher, digits, tmp_path, monkeypatch):
@@ -139,5 +140,10 @@ def test_practise_goes_on_from_a_run_folder(teacher, digits, tmp_path, monkeypat
 
     monkeypatch.setattr('dcvit.baselines.practise.train', never)
     other = dcvit.compress(teacher, digits['train'], **how)
-    for p, q in zip(one.model.parameters(), other.model.parameters(), strict=True):
-        assert torch.equal(p, q)
+    assert equal(one.model.state_dict(), other.model.state_dict())
+
+
+def test_a_number_that_a_system_does_not_read_is_refused(cli, small_cnn, tmp_path):
+    words = ['compress', small_cnn / 'model.json', small_cnn / 'images', '--keep-macs', 0.75]
+    done = cli(*words, '--recipe', 'fskd', '--set', 'lr=1', '--out', tmp_path / 's')
+    assert done.returncode == 2 and "no such number in the recipe 'fskd'" in done.stderr

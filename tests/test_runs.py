@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
-from conftest import command
+from conftest import command, equal
 from safetensors.torch import load_file
 
 import dcvit
@@ -24,11 +24,6 @@ tiny = PaperRecipe(
 )
 sets = 'trial_length=4,step_length=4,metric_iters=20,metric_warmup=2,unit=step,lr=3e-4'
 args = ['compress', 'demo', '--keep_macs', '.6', '--recipe', 'paper', '--set', sets, '--seed', '3']
-
-
-def equal(a, b):
-    "Whether two state dicts hold the same bits"
-    return {*a} == {*b} and all(a[k].shape == b[k].shape and torch.equal(a[k], b[k]) for k in a)
 
 
 def assert_same(a, b):

@@ -17,16 +17,15 @@ from ..model.surgery import prune
 # %% auto #0
 __all__ = ['FskdRecipe', 'sites', 'affine', 'merge', 'solved', 'rows', 'correction', 'align', 'by_alignment']
 
-# %% ../../nbs/baselines/fskd.ipynb #f8c2837b
-from .mir import MirRecipe, narrowed
+# %% ../../nbs/baselines/fskd.ipynb #3119c860
+from .mir import FilterRecipe, narrowed
 
-# %% ../../nbs/baselines/fskd.ipynb #a31ae928
+# %% ../../nbs/baselines/fskd.ipynb #6c79b461
 @dataclass(frozen=True)
-class FskdRecipe(MirRecipe):
-    "FSKD reads no numbers of training: it takes no gradient step"
+class FskdRecipe(FilterRecipe):
+    "FSKD has no numbers of its own: it takes no gradient step"
 
     name = 'fskd'
-    step_length: int = 0
 
     def make(self, run, budget):
         return by_alignment(run, budget, self)

@@ -11,7 +11,7 @@ from .blocks import Network
 from .structure import Left, Structure
 
 # %% auto #0
-__all__ = ['Prices', 'exact_prices', 'Budget', 'budget', 'reach', 'uniform']
+__all__ = ['Prices', 'exact_prices', 'Budget', 'budget', 'reach', 'largest_ratio', 'uniform']
 
 # %% ../../nbs/model/budget.ipynb #6f75073f
 @dataclass(frozen=True, eq=False)
@@ -157,7 +157,22 @@ def _every_mlp(net, ratio):
     lefts = [Left(b.mixer.units, max(1, round(b.mlp.units * ratio))) for b in net.blocks]
     return Structure(tuple(lefts))
 
-# %% ../../nbs/model/budget.ipynb #023bc80c
+# %% ../../nbs/model/budget.ipynb #cc48d069
+def largest_ratio(
+    fits,  # function of a ratio: whether it can be afforded; whatever is below one that can, can too
+) -> float:
+    "The largest ratio from 0 to 1 that can be afforded, by bisection"
+    low = 0.0
+    high = 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle
+    return low
+
+# %% ../../nbs/model/budget.ipynb #03ec14fe
 def uniform(
     net: Network,
     budget: Budget,
@@ -165,12 +180,5 @@ def uniform(
     "Every MLP shrunk by one ratio that meets the budget, all else whole; raises `DcvitError` naming the range"
     price = budget.prices.total
     budget.check(price(_every_mlp(net, 0)), budget.teacher + 1, 'structures with every MLP shrunk')
-    low = 0.0
-    high = 1.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        if price(_every_mlp(net, middle)) <= budget.target:
-            low = middle
-        else:
-            high = middle
-    return _every_mlp(net, low)
+    ratio = largest_ratio(lambda ratio: price(_every_mlp(net, ratio)) <= budget.target)
+    return _every_mlp(net, ratio)

@@ -15,7 +15,7 @@ from .structure import Left, Structure, check_left, check_length, intact
 from .tokens import seeing
 
 # %% auto #0
-__all__ = ['narrow', 'spans', 'keep_units', 'edited', 'edit_block', 'pick_random', 'seed_of', 'prune']
+__all__ = ['narrow', 'spans', 'keep_units', 'edited', 'edit_block', 'pick_random', 'pick_largest', 'seed_of', 'prune']
 
 # %% ../../nbs/model/surgery.ipynb #1a3ed2d2
 def _outputs(layer):
@@ -150,7 +150,7 @@ def edit_block(
     module = student.get_submodule(block.name)
     student.set_submodule(block.name, edited(module, block, left, keep))
 
-# %% ../../nbs/model/surgery.ipynb #697fc071
+# %% ../../nbs/model/surgery.ipynb #5c7ad316
 def pick_random(
     units: int,  # how many there are
     n: int,  # how many to keep
@@ -159,6 +159,14 @@ def pick_random(
     "Indices of `n` units uniformly at random, in order"
     generator = torch.Generator().manual_seed(seed)
     return torch.randperm(units, generator=generator)[:n].sort().values
+
+
+def pick_largest(
+    scores: torch.Tensor,  # of the units
+    n: int,  # how many to keep
+) -> torch.Tensor:
+    "Indices of the `n` units with the largest scores, in order"
+    return scores.topk(n).indices.sort().values
 
 
 def seed_of(seed: int, i: int) -> int:

@@ -25,13 +25,13 @@ variants = {
     'whole blocks': dcvit.PaperRecipe(space='blocks'),
     's2vite from scratch': S2viteRecipe(start='own'),
 }
-untrained = ('closed-form', 'fast', 'fskd')  # their lengths are their own
+own_lengths = ('closed-form', 'fast')
 
 
 def recipe_of(system, length, augment):
     "A system's recipe, with so many steps for each trial and each stage"
     recipe = variants.get(system) or get_recipe(system)
-    if system in untrained:
+    if system in own_lengths:
         return recipe
     names = {f.name for f in fields(recipe)}
     changed = dict(trial_length=length, step_length=length, unit='step', augment=augment)
