@@ -162,26 +162,41 @@ def is_entry(cell):
     return cell.cell_type == 'code' and 'show_doc(' in cell.source
 
 
-def short(entries):
-    "What a page is about: its main function, which is its last, and the helpers"
-    *helpers, main = entries
+def short(main, helpers):
+    "What a page is about"
     beside = f'\n\nBeside it: {", ".join(e.link for e in helpers)}.' if helpers else ''
     return markdown(f'{main.link}: {main.summary}{beside}')
 
 
-def as_essay(cells):
-    "A page with its API entries written out: the main function named at the top, helpers folded"
-    entries = {i: Entry(cell) for i, cell in enumerate(cells) if is_entry(cell)}
+def written_out(cells):
+    "The API entries among the cells of a page, by place"
+    return {i: Entry(cell) for i, cell in enumerate(cells) if is_entry(cell)}
+
+
+def place_of_main(entries, page, named):
+    "Place of the entry that a page is about: as its front matter says, else called like the page, else the last"
+    wanted = named or page.rpartition('/')[2]
+    alike = {i: e.name for i, e in entries.items() if e.name.lower() == wanted.lower()}
+    if named and not alike:
+        sys.exit(f'{page} has no entry {named}')
+    exact = [i for i, name in alike.items() if name == wanted]
+    return [max(entries), *alike, *exact][-1]
+
+
+def as_essay(cells, page, named=None):
+    "A page with its API entries written out: the main one open and named at the top, helpers folded"
+    entries = written_out(cells)
     if not entries:
         return cells
-    main = max(entries)
-    page = [entries[i].cell(i == main) if i in entries else cell for i, cell in enumerate(cells)]
-    return [page[0], short(list(entries.values())), *page[1:]]
+    main = place_of_main(entries, page, named)
+    helpers = [e for i, e in entries.items() if i != main]
+    out = [entries[i].cell(i == main) if i in entries else cell for i, cell in enumerate(cells)]
+    return [out[0], short(entries[main], helpers), *out[1:]]
 
 
 def as_reference(cells):
     "A page with its API entries written out in full; exits where a parameter has no meaning"
-    entries = {i: Entry(cell) for i, cell in enumerate(cells) if is_entry(cell)}
+    entries = written_out(cells)
     gaps = {e.name: e.symbol.gaps for e in entries.values() if e.symbol.gaps}
     if gaps:
         sys.exit(f'parameters without a meaning: {gaps}')

@@ -142,15 +142,16 @@ def processed():
 
 
 def front_title(nb):
-    "Turn the raw front-matter cell into a Markdown title"
+    "Turn the raw front-matter cell into a Markdown title; returns what it says"
     cell = nb.cells[0]
     if cell.cell_type != 'raw':
-        return
+        return {}
     meta = yaml.safe_load(cell.source.strip().strip('-')) or {}
     text = f'# {meta.get("title", "")}\n'
     if meta.get('description'):
         text += f'\n> {meta["description"]}\n'
     nb.cells[0] = nbformat.v4.new_markdown_cell(text)
+    return meta
 
 
 def hide_source(cell):

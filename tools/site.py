@@ -137,9 +137,12 @@ def directed(cell):
 
 def adapt(nb, host, name):
     "What nbdev writes for Quarto, in words that MyST-NB knows"
-    front_title(nb)
+    front = front_title(nb)
     nb.metadata.pop('widgets', None)  # they would ask for scripts of another host
-    nb.cells = (as_reference if name == 'help/reference' else as_essay)(nb.cells)
+    if name == 'help/reference':
+        nb.cells = as_reference(nb.cells)
+    else:
+        nb.cells = as_essay(nb.cells, name, front.get('main'))
     for cell in nb.cells:
         if cell.cell_type == 'markdown':
             cell.source = local_links(cell.source, host, name.count('/'))
