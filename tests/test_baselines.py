@@ -1,6 +1,7 @@
 """Every system that the paper is compared with, from the command line; what each promises is on its own page."""
 
 import json
+import shutil
 from dataclasses import fields, replace
 
 import numpy as np
@@ -14,12 +15,15 @@ from safetensors.torch import save_file
 import dcvit
 from dcvit.baselines.names import baselines
 from dcvit.model.structure import cost, from_json
+from dcvit.model.tokens import read_seeing
 from dcvit.recipes import get_recipe
 from dcvit.ship.folder import read_student, rebuild
+from dcvit.ship.standalone import load_plain
 
 for_cnns = ('mir', 'fskd', 'cd')
 for_both = ('practise',)
 for_transformers = tuple(name for name in baselines if name not in for_cnns + for_both)
+plain_only = ('evit', 'spvit', 'mini-deit')
 short = dict(trial_length=3, step_length=6, swaps=2, rounds=2, population=6, parents=2)
 
 
@@ -53,14 +57,20 @@ def small_cnn(tmp_path_factory):
     return folder
 
 
+def measure_of(name):
+    "What a system can save"
+    return 'keep_params' if name == 'mini-deit' else 'keep_macs'
+
+
 def check(folder, name, keep):
     "A student folder whose costs are those of its structure, and which loads to what it was"
     report = json.loads((folder / 'report.json').read_text())
     description = read_student(folder)
-    _, net = rebuild(description, folder / 'model.safetensors')
-    total = cost(net, from_json(description, net))
+    model, net = rebuild(description, folder / 'model.safetensors')
+    structure = from_json(description, net)
+    total = cost(read_seeing(model, net, structure), structure)
     assert report['student']['macs'] == total.macs
-    assert abs(report['student']['keep_macs'] - keep) < 0.08, name
+    assert abs(report['student'][measure_of(name)] - keep) < 0.08, name
     student = dcvit.load(folder)
     assert sum(p.numel() for p in student.parameters()) == total.params
     assert all(p.isfinite().all() for p in student.parameters())
@@ -68,7 +78,8 @@ def check(folder, name, keep):
 
 @pytest.mark.parametrize('name', for_both + for_transformers)
 def test_systems_for_transformers(name, cli, tmp_path):
-    words = ['compress', 'demo', '--n', 20, '--keep-macs', 0.75, '--recipe', name]
+    budget = '--' + measure_of(name).replace('_', '-')
+    words = ['compress', 'demo', '--n', 20, budget, 0.75, '--recipe', name]
     done = cli(*words, '--set', in_words(few_steps(name)), '--out', tmp_path / 's')
     assert done.returncode == 0, done.stderr
     check(tmp_path / 's', name, 0.75)
@@ -106,7 +117,8 @@ def in_short(name):
 
 swin = dict(depths=(2, 4), num_heads=(2, 4), embed_dim=32, img_size=56, num_classes=5)
 others = [(name, 'mobilenetv2_035', dict(num_classes=5), 64) for name in for_both + for_cnns]
-others += [('practise', 'swin_tiny_patch4_window7_224', swin, 56)]
+swin_name = 'swin_tiny_patch4_window7_224'
+others += [('practise', swin_name, swin, 56)]
 
 
 @pytest.mark.parametrize('name,model,args,size', others)
@@ -120,6 +132,58 @@ def test_inverted_residuals_and_windows(name, model, args, size):
     made = dcvit.compress(teacher, images, keep_macs=0.75, **how)
     assert abs(made.report['student']['keep_macs'] - 0.75) < 0.12
     assert all(p.isfinite().all() for p in made.model.parameters())
+
+
+@pytest.fixture(scope='module', params=plain_only)
+def changed_form(request, teacher, digits, tmp_path_factory):
+    "A student whose blocks another system changed, and its folder"
+    name = request.param
+    how = {measure_of(name): 0.75, 'recipe': in_short(name), 'timing': False, 'progress': False}
+    made = dcvit.compress(teacher, digits['train'], n=20, **how)
+    folder = tmp_path_factory.mktemp(name) / 's'
+    made.export(folder, digits['train'][:4], formats=('onnx', 'program'))
+    return made, folder
+
+
+def test_students_in_other_forms_are_saved_and_exported(changed_form):
+    made, folder = changed_form
+    x = torch.randn(3, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(dcvit.load(folder)(x), made.model(x))
+    assert {*made.report['exports']} >= {'onnx', 'program'}
+    assert made.report['form']['name'] == made.structure.form.name
+    with pytest.raises(ValueError, match='dcvit.load'):
+        load_plain(folder)
+
+
+spoils = dict(
+    unknown=lambda form: dict(form, name='os.system'),
+    nameless=lambda form: [],
+    longer=lambda form: {k: v if k == 'name' else v + v for k, v in form.items()},
+    negative=lambda form: {k: v if k == 'name' else [-n for n in v] for k, v in form.items()},
+    huge=lambda form: {k: v if k == 'name' else [10**9] * len(v) for k, v in form.items()},
+    words=lambda form: {k: str(v) for k, v in form.items()},
+    lacking=lambda form: dict(name=form['name']),
+)
+
+
+@pytest.mark.parametrize('spoil', spoils)
+def test_broken_forms_are_refused(spoil, changed_form, tmp_path):
+    copy = tmp_path / 's'
+    shutil.copytree(changed_form[1], copy)
+    description = json.loads((copy / 'structure.json').read_text())
+    description['form'] = spoils[spoil](description['form'])
+    (copy / 'structure.json').write_text(json.dumps(description))
+    with pytest.raises(dcvit.DcvitError):
+        dcvit.load(copy)
+
+
+@pytest.mark.parametrize('name', plain_only)
+def test_systems_that_need_a_plain_sequence_refuse_windows(name):
+    small = dict(input_size=(3, 56, 56))
+    teacher = timm.create_model(swin_name, **swin, pretrained_cfg_overlay=small).eval()
+    with pytest.raises(dcvit.DcvitError, match=f'{name} .* plain transformers|need'):
+        dcvit.compress(teacher, torch.zeros(4, 3, 56, 56), recipe=name, **{measure_of(name): 0.75})
 
 
 @pytest.mark.parametrize('name', ['practise', 'vtp'])

@@ -20,7 +20,8 @@ from dcvit.model.budget import budget
 from dcvit.model.reading import read
 from dcvit.model.structure import Left, Structure, cost, from_json, to_json
 from dcvit.model.surgery import prune
-from dcvit.model.tokens import read_seeing, schedule, sequence_of, shapes
+from dcvit.model.sequence import sequence_of
+from dcvit.model.tokens import read_seeing, schedule, shapes
 from dcvit.paper.plan import candidates, feasible, inverse, meeting, plan
 
 quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -8,16 +8,19 @@ from __future__ import annotations
 # %% auto #0
 __all__ = ['baselines']
 
-# %% ../../nbs/baselines/names.ipynb #55d4ed67
+# %% ../../nbs/baselines/names.ipynb #82a42b19
 from .cd import CdRecipe
+from .evit import EvitRecipe
 from .fskd import FskdRecipe
+from .minivit import MiniRecipe
 from .mir import MirRecipe
 from .practise import PractiseRecipe
 from .s2vite import S2viteRecipe
+from .spvit import SpvitRecipe
 from .supernet import AutoformerRecipe
 from .vtp import VtpRecipe
 
-# %% ../../nbs/baselines/names.ipynb #750b4d9a
+# %% ../../nbs/baselines/names.ipynb #02cd9142
 baselines = {
     'practise': PractiseRecipe(),
     'mir': MirRecipe(),
@@ -26,4 +29,7 @@ baselines = {
     'vtp': VtpRecipe(),
     's2vite': S2viteRecipe(),
     'autoformer': AutoformerRecipe(),
+    'evit': EvitRecipe(),
+    'spvit': SpvitRecipe(),
+    'mini-deit': MiniRecipe(),
 }

@@ -19,11 +19,11 @@ from ..paper.targets import targets_of
 from ..search.statistics import output_layer
 
 # %% auto #0
-__all__ = ['S2viteRecipe', 'even', 'neuron_norms', 'swap', 'restarted', 'by_swaps']
+__all__ = ['S2viteRecipe', 'even', 'neuron_norms', 'swap', 'by_swaps']
 
-# %% ../../nbs/baselines/s2vite.ipynb #470b5604
+# %% ../../nbs/baselines/s2vite.ipynb #a81dcb67
 from .gates import check_heads, gated, influence, sized, units_of
-from .training import Baseline, settings, soft_loss, train, trunk
+from .training import Baseline, restarted, settings, soft_loss, train, trunk
 
 # %% ../../nbs/baselines/s2vite.ipynb #4bfa8a1e
 @dataclass(frozen=True)
@@ -126,18 +126,7 @@ class _Swapping:
                 worth = neuron_norms(self.student, self.run.net, i)
             swap(gate, worth, pull[i, which], fraction)
 
-# %% ../../nbs/baselines/s2vite.ipynb #7c8136a1
-def restarted(model: nn.Module) -> nn.Module:
-    "A model of the same class with random weights, as timm draws them"
-    new = copied(model)
-    for module in new.modules():
-        if hasattr(module, 'reset_parameters'):
-            module.reset_parameters()
-    if hasattr(new, 'init_weights'):
-        new.init_weights()
-    return new
-
-# %% ../../nbs/baselines/s2vite.ipynb #4aade5fd
+# %% ../../nbs/baselines/s2vite.ipynb #d0a01fda
 def _open(gates):
     "Units to keep: those whose gates are open"
     return {key: gate.nonzero()[:, 0].cpu() for key, gate in gates.items()}
@@ -148,9 +137,7 @@ def _start(run, recipe):
     if recipe.start == 'teacher':
         student = copied(run.teacher)
         return student, trunk(run, student)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed_of(run.seed, 0))
-        student = restarted(run.teacher)
+    student = restarted(run.teacher, seed_of(run.seed, 0))
     return student, [*student.parameters()]
 
 # %% ../../nbs/baselines/s2vite.ipynb #5283267d

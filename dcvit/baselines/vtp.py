@@ -17,9 +17,9 @@ from ..search.statistics import output_layer
 # %% auto #0
 __all__ = ['VtpRecipe', 'trained_gates', 'fold', 'by_gates']
 
-# %% ../../nbs/baselines/vtp.ipynb #1158cc2d
+# %% ../../nbs/baselines/vtp.ipynb #7bcb532c
 from .gates import by_threshold, check_heads, check_threshold, gated, units_of
-from .training import Baseline, settings, soft_loss, train, trunk
+from .training import Baseline, finetuned, settings, soft_loss, train, trunk
 
 # %% ../../nbs/baselines/vtp.ipynb #aae17ad6
 @dataclass(frozen=True)
@@ -101,20 +101,15 @@ def _cut(run, budget, trained, gates):
     fold(student, run.net, {key: gates[key].cpu()[idx] for key, idx in keep.items()})
     return structure, student
 
-# %% ../../nbs/baselines/vtp.ipynb #aad0ba5c
+# %% ../../nbs/baselines/vtp.ipynb #63aa7778
 def by_gates(run, budget, recipe: VtpRecipe) -> Made:
     "VTP: gates under a penalty, a threshold, then training"
     targets = targets_of(run, recipe)
     trained, gates = trained_gates(run, targets, recipe)
     run.clock('gates')
     structure, raw = _cut(run, budget, trained, gates)
-    student = copied(raw)
-    weights, loss = trunk(run, student), soft_loss(run.teacher)
-    how = settings(run, 100, 'finetune')
-    train(student, targets, weights, loss, recipe.step_length, recipe, **how)
-    run.clock('recovery')
     return Made(
-        student=student,
+        student=finetuned(run, raw, targets, recipe),
         structure=structure,
         raw=raw,
         chosen=changed(run.net, structure),

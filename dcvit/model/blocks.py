@@ -164,7 +164,7 @@ class Block:
         "Cost of the whole block"
         return self.mixer.whole + self.mlp.whole
 
-# %% ../../nbs/model/blocks.ipynb #58161ae6
+# %% ../../nbs/model/blocks.ipynb #c290a6e5
 @dataclass(frozen=True)
 class Network:
     "A model as `dcvit` sees it: blocks in order, and the rest"
@@ -172,6 +172,7 @@ class Network:
     label: str  # what its blocks are called, such as 'ViT'
     blocks: tuple  # of `Block`
     rest: Cost  # stem, final norm and head
+    sequence: object = None  # its tokens, where its blocks see a plain `Sequence` of them
 
     @property
     def total(self) -> Cost:

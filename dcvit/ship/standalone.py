@@ -72,10 +72,12 @@ class Merging(torch.nn.Module):
             x, size = merge(x, size, self.left, self.fixed)
         return x if self.last else torch.cat([x, size], -1)
 
-# %% ../../nbs/ship/standalone.ipynb #57f7d6c5
+# %% ../../nbs/ship/standalone.ipynb #dddc2485
 def load_plain(folder):
     "The student in `folder`, in eval mode"
     how = json.load(open(f'{folder}/structure.json'))
+    if 'form' in how:
+        raise ValueError(f'{folder} holds a student of another system: dcvit.load reads it')
     args = {k: tuple(v) if isinstance(v, list) else v for k, v in how['args'].items()}
     model = timm.create_model(how['architecture'], **args)
     for name, by in how['edits']['gone'].items():
