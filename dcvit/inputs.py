@@ -4,17 +4,20 @@
 
 # %% ../nbs/inputs.ipynb #4ca7b6f4
 from __future__ import annotations
+
 import hashlib
 import os
 from dataclasses import asdict, dataclass, fields
+
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
 from .base.copying import copied
 from .base.errors import DcvitError, check_whole
 from .base.runners import Runner
-from .images.images import FewShot, few_shot
 from .images.finite import check_finite
+from .images.images import FewShot, few_shot
 from .images.splits import Batches
 from .model.blocks import Network
 from .model.budget import budget

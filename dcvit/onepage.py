@@ -4,6 +4,7 @@
 
 # %% ../nbs/onepage.ipynb #f1edb359
 from __future__ import annotations
+
 from .model.blocks import Network
 from .model.structure import Structure, draw
 

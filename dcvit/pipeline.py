@@ -4,10 +4,13 @@
 
 # %% ../nbs/pipeline.ipynb #ef43b844
 from __future__ import annotations
+
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
 import torch
 from torch import nn
+
 from .base.clock import Clock
 from .base.errors import check_whole
 from .base.files import write_json

@@ -4,8 +4,10 @@
 
 # %% ../nbs/recipes.ipynb #14d97a99
 from __future__ import annotations
+
 from importlib import import_module
 from importlib.util import find_spec
+
 from .base.errors import DcvitError
 from .images.run import Recipe
 from .paper.method import PaperRecipe

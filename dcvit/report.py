@@ -4,11 +4,14 @@
 
 # %% ../nbs/report.ipynb #9677ccf4
 from __future__ import annotations
+
 import math
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
+
 import torch
+
 from .base.clock import in_turns
 from .images.best import expected_agreement
 from .images.measure import Judge, latency, top1

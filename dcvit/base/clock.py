@@ -4,10 +4,12 @@
 
 # %% ../../nbs/base/clock.ipynb #cc4cd785
 from __future__ import annotations
+
 import itertools
 import sys
 import time
 from pathlib import Path
+
 import numpy as np
 import torch
 

@@ -4,9 +4,11 @@
 
 # %% ../../nbs/base/copying.ipynb #e94b38fa
 from __future__ import annotations
+
 from collections import OrderedDict
 from copy import deepcopy
 from types import BuiltinFunctionType, FunctionType
+
 import torch
 from torch import nn
 

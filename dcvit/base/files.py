@@ -4,12 +4,15 @@
 
 # %% ../../nbs/base/files.ipynb #513cbc9b
 from __future__ import annotations
+
 import json
 import os
 import tempfile
 from pathlib import Path
-from safetensors import safe_open, SafetensorError
+
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
+
 from .errors import DcvitError, check_regular
 
 # %% auto #0

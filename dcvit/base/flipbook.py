@@ -4,6 +4,7 @@
 
 # %% ../../nbs/base/flipbook.ipynb #64a79ee4
 from __future__ import annotations
+
 from base64 import b64encode
 from dataclasses import dataclass
 from html import escape

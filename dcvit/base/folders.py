@@ -4,6 +4,7 @@
 
 # %% ../../nbs/base/folders.ipynb #6b5a8eea
 from __future__ import annotations
+
 import ctypes
 import errno
 import os
@@ -11,6 +12,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+
 from .errors import DcvitError
 from .files import sync
 

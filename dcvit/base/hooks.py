@@ -4,8 +4,10 @@
 
 # %% ../../nbs/base/hooks.ipynb #92438325
 from __future__ import annotations
+
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+
 import torch
 from torch import nn
 

@@ -4,8 +4,10 @@
 
 # %% ../../nbs/base/numbers.ipynb #b74d9f20
 from __future__ import annotations
+
 from dataclasses import dataclass, field, fields
 from math import isfinite
+
 from .errors import DcvitError
 
 # %% auto #0

@@ -4,10 +4,13 @@
 
 # %% ../../nbs/base/runfolder.ipynb #6d25b3c4
 from __future__ import annotations
+
 import json
 from pathlib import Path
+
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
+
 from .errors import DcvitError
 from .files import read_json, read_tensors, within, write_json, write_tensors
 

@@ -4,9 +4,12 @@
 
 # %% ../../nbs/base/runners.ipynb #7739a5c8
 from __future__ import annotations
+
 import importlib
 from dataclasses import dataclass
+
 import torch
+
 from .errors import DcvitError
 
 # %% auto #0

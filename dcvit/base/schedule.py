@@ -4,7 +4,9 @@
 
 # %% ../../nbs/base/schedule.ipynb #c3064a52
 from __future__ import annotations
+
 from math import cos, pi
+
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 

@@ -4,7 +4,9 @@
 
 # %% ../../nbs/base/settings.ipynb #055319a2
 from __future__ import annotations
+
 from contextlib import contextmanager
+
 import torch
 
 # %% auto #0

@@ -4,10 +4,13 @@
 
 # %% ../../nbs/base/spool.ipynb #6f309b29
 from __future__ import annotations
+
 import tempfile
 from pathlib import Path
+
 import numpy as np
 import torch
+
 from .errors import DcvitError
 
 # %% auto #0

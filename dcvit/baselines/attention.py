@@ -4,8 +4,10 @@
 
 # %% ../../nbs/baselines/attention.ipynb #57a2c9ce
 from __future__ import annotations
+
 import torch
 from torch import nn
+
 from ..base.errors import DcvitError
 from ..model.blocks import known
 from ..model.branches import Branch

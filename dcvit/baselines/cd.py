@@ -4,13 +4,16 @@
 
 # %% ../../nbs/baselines/cd.ipynb #3a7763d5
 from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import partial
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import Adam
 from tqdm.auto import tqdm
+
 from ..base.copying import copied
 from ..base.hooks import peek
 from ..images.run import Made

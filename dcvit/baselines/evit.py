@@ -4,8 +4,11 @@
 
 # %% ../../nbs/baselines/evit.ipynb #e7e4ea85
 from __future__ import annotations
+
 from dataclasses import dataclass, replace
+
 import torch
+
 from ..images.run import Made
 from ..model.structure import changed, whole
 from ..model.surgery import prune

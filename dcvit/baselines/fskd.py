@@ -4,10 +4,13 @@
 
 # %% ../../nbs/baselines/fskd.ipynb #abe0a2c1
 from __future__ import annotations
+
 from dataclasses import dataclass
+
 import torch
 from torch import nn
 from tqdm.auto import tqdm
+
 from ..base.copying import copied
 from ..base.hooks import peek
 from ..images.run import Made

@@ -4,9 +4,12 @@
 
 # %% ../../nbs/baselines/gates.ipynb #faa848bf
 from __future__ import annotations
+
 from contextlib import contextmanager
+
 import torch
 from torch import nn
+
 from ..base.errors import DcvitError
 from ..base.hooks import watched
 from ..model.blocks import Network

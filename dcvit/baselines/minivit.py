@@ -4,14 +4,17 @@
 
 # %% ../../nbs/baselines/minivit.ipynb #b3bd1a68
 from __future__ import annotations
+
 from dataclasses import dataclass, replace
+
 import torch
 from fastcore.basics import patch
 from torch import nn
+
 from ..base.errors import DcvitError
 from ..base.numbers import one_of
 from ..images.run import Made
-from ..model.blocks import Cost, Network, PARTS
+from ..model.blocks import PARTS, Cost, Network
 from ..model.budget import Budget
 from ..model.forms import Form
 from ..model.structure import changed, cost, whole

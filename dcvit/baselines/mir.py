@@ -4,7 +4,9 @@
 
 # %% ../../nbs/baselines/mir.ipynb #31656df5
 from __future__ import annotations
+
 from dataclasses import dataclass
+
 from ..images.run import Made, Recipe
 from ..model.blocks import Network
 from ..model.budget import Budget, uniform

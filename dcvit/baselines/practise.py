@@ -4,11 +4,14 @@
 
 # %% ../../nbs/baselines/practise.ipynb #54fca4a9
 from __future__ import annotations
+
 from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
+
 from ..base.copying import copied
 from ..images.run import Made
 from ..model.blocks import Network

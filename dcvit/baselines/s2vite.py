@@ -4,10 +4,13 @@
 
 # %% ../../nbs/baselines/s2vite.ipynb #630bcc17
 from __future__ import annotations
+
 from dataclasses import dataclass
 from math import cos, pi
+
 import torch
 from torch import nn
+
 from ..base.copying import copied
 from ..base.numbers import one_of
 from ..images.run import Made

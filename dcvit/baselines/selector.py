@@ -4,9 +4,12 @@
 
 # %% ../../nbs/baselines/selector.ipynb #99567b21
 from __future__ import annotations
+
 from dataclasses import dataclass, replace
+
 import torch
 from torch import nn
+
 from ..base.errors import DcvitError
 from ..model.blocks import Cost
 from ..model.tokens import block_at

@@ -4,10 +4,13 @@
 
 # %% ../../nbs/baselines/spvit.ipynb #9bee67e0
 from __future__ import annotations
+
 from dataclasses import dataclass, replace
+
 import torch
 from torch import nn
 from torch.nn import functional as F
+
 from ..base.copying import copied
 from ..images.run import Made
 from ..model.structure import changed, whole

@@ -4,10 +4,13 @@
 
 # %% ../../nbs/baselines/stages.ipynb #b7dcb490
 from __future__ import annotations
+
 from dataclasses import dataclass
 from math import ceil
+
 import torch
 from fastcore.basics import patch
+
 from ..base.errors import DcvitError
 from ..model.blocks import Network
 from ..model.budget import Budget, largest_ratio

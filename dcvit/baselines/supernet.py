@@ -4,11 +4,14 @@
 
 # %% ../../nbs/baselines/supernet.ipynb #acce1f78
 from __future__ import annotations
+
 import random
 from dataclasses import dataclass
+
 import torch
 from torch import nn
 from tqdm.auto import tqdm
+
 from ..base.copying import copied
 from ..base.errors import DcvitError
 from ..images.measure import Judge

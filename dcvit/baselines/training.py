@@ -4,13 +4,16 @@
 
 # %% ../../nbs/baselines/training.ipynb #d71a7c73
 from __future__ import annotations
+
 from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import StepLR
 from tqdm.auto import tqdm
+
 from ..base.copying import copied
 from ..base.errors import DcvitError
 from ..base.schedule import cosine

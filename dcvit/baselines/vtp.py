@@ -4,9 +4,12 @@
 
 # %% ../../nbs/baselines/vtp.ipynb #f8a41078
 from __future__ import annotations
+
 from dataclasses import dataclass
+
 import torch
 from torch import nn
+
 from ..base.copying import copied
 from ..images.run import Made
 from ..model.structure import changed

@@ -7,6 +7,7 @@ __all__ = ['eval_', 'export', 'step_times', 'bench']
 
 # %% ../../nbs/cli/checking.ipynb #04ee3d8c
 from fastcore.script import Param, store_true
+
 from ..base.copying import copied
 from ..base.errors import DcvitError
 from .words import labelled_or_digits
@@ -30,6 +31,7 @@ def _latency_lines(runtime, by_batch):
 # %% ../../nbs/cli/checking.ipynb #695a84d2
 def _say_latency(models, which):
     import torch
+
     from dcvit.ship.export import runtimes
 
     device = next(models['student'].parameters()).device
@@ -118,6 +120,7 @@ def _plain_steps(base, teacher, few, steps):
     "Recovery as one would write it first"
     import torch
     import torch.nn.functional as F
+
     from dcvit.paper.targets import features
 
     student, x = copied(base), few.tensor
@@ -141,8 +144,8 @@ def step_times(
     from dcvit.model.reading import read
     from dcvit.model.surgery import prune
     from dcvit.paper.mimic import MimicNumbers, mimic
-    from dcvit.paper.targets import Targets
     from dcvit.paper.plan import compressed
+    from dcvit.paper.targets import Targets
 
     base = prune(teacher, compressed(read(teacher), [last], 0.5))
     targets = Targets(teacher, Views(few, 'none'))
@@ -174,8 +177,8 @@ def bench(
 ):
     "Time a recovery step against a plain loop that runs the teacher and a full backward each step"
     from dcvit.base.errors import check_whole
-    from dcvit.images.demo import demo_data
     from dcvit.images.config import data_config
+    from dcvit.images.demo import demo_data
     from dcvit.images.images import few_shot
     from dcvit.model.reading import read
     from dcvit.ship.teachers import load_teacher

@@ -6,8 +6,10 @@
 __all__ = ['info', 'compress', 'demo']
 
 # %% ../../nbs/cli/compressing.ipynb #a650978d
-from fastcore.script import Param, store_true
 from pathlib import Path
+
+from fastcore.script import Param, store_true
+
 from ..base.errors import DcvitError
 from .say import say_report
 from dcvit.cli.words import (
@@ -140,6 +142,7 @@ def demo(
 ):
     "Compress the built-in digits model with 50 unlabeled images, save it, load it back and compare"
     import torch
+
     import dcvit
 
     print('teacher     12-block ViT for 8x8 digits; few-shot set: 50 unlabeled digits')

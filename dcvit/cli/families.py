@@ -7,6 +7,7 @@ __all__ = ['family', 'at']
 
 # %% ../../nbs/cli/families.ipynb #a4759328
 from fastcore.script import Param, store_true
+
 from ..base.errors import DcvitError
 from .say import seconds_line
 from .words import fresh_folder, teacher_from

@@ -7,6 +7,7 @@ __all__ = ['commands', 'run', 'main']
 
 # %% ../../nbs/cli/main.ipynb #82293854
 import sys
+
 from ..base.errors import DcvitError
 from .checking import bench, eval_, export
 from .compressing import compress, demo, info

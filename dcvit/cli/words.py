@@ -10,6 +10,7 @@ __all__ = ['from_json_word', 'numbers_word', 'teacher_from', 'recipe_from', 'lab
 import json
 from dataclasses import fields, replace
 from pathlib import Path
+
 from ..base.errors import DcvitError
 from ..base.folders import check_writable
 
@@ -102,8 +103,8 @@ def _is_demo_sized(model) -> bool:
 
 def labelled_digits(model) -> tuple:
     "`(normalised test digits, labels)`"
-    from dcvit.images.demo import demo_data
     from dcvit.images.config import data_config, normalise
+    from dcvit.images.demo import demo_data
 
     digits = demo_data()
     return normalise(digits['test'], data_config(model)), digits['test_y']

@@ -4,8 +4,10 @@
 
 # %% ../../nbs/dense/checked.ipynb #100dae0e
 from __future__ import annotations
+
 import numpy as np
 import torch
+
 from ..base.errors import DcvitError, check_number, check_whole
 from .students import Family
 from ..model.structure import part_name

@@ -4,7 +4,9 @@
 
 # %% ../../nbs/dense/explore.ipynb #08cedbe5
 from __future__ import annotations
+
 import torch
+
 from ..base.flipbook import Flipbook, picture
 from .students import Family
 from ..images.config import mean_std

@@ -4,8 +4,11 @@
 
 # %% ../../nbs/dense/folder.ipynb #d20cbb5a
 from __future__ import annotations
+
 from pathlib import Path
+
 import torch
+
 from ..base.errors import DcvitError, one_line
 from ..base.files import read_json, read_tensors, write_json, write_tensors
 from ..base.folders import replacing, settled

@@ -4,10 +4,12 @@
 
 # %% ../../nbs/dense/making.ipynb #ee71f32d
 from __future__ import annotations
+
 import numpy as np
 import torch
 from torch import nn
 from tqdm.auto import tqdm
+
 from ..base.clock import Clock
 from ..base.errors import DcvitError, check_whole
 from ..base.settings import usual_torch
@@ -22,13 +24,13 @@ from ..model.reading import read
 # %% auto #0
 __all__ = ['family']
 
-# %% ../../nbs/dense/making.ipynb #e235c297
+# %% ../../nbs/dense/making.ipynb #8a245f06
 from ..recipes import get_recipe
 from ..search.assemble import assemble
 from ..search.losses import loss_table, probe
 from ..search.replay import Replay
 from ..search.solver import best
-from ..search.statistics import statistics
+from ..search.statistics import statistics, take_in
 from ..ship.arch import describe
 
 # %% ../../nbs/dense/making.ipynb #8ac210db
@@ -49,7 +51,7 @@ def _anchors(family, low, high, judge, progress):
         found[round(share, 4)] = _anchor(family, budget(family.net, keep_macs=share), judge)
     return found
 
-# %% ../../nbs/dense/making.ipynb #8218d046
+# %% ../../nbs/dense/making.ipynb #77d21229
 def _halves(few):
     "Two halves of the images, each with the other; a single image is both"
     idx = torch.arange(len(few))
@@ -62,7 +64,9 @@ def _solved_on(family, few, device):
     "Statistics from some of the images"
     splits = split(len(few))
     fit, choose = (Batches(few, idx, device=device) for idx in (splits.fit, splits.choose))
-    return statistics(family.teacher, family.net, fit, choose)
+    stats = statistics(family.teacher, family.net, fit, choose)
+    take_in(stats, family.teacher, family.net, choose)
+    return stats
 
 # %% ../../nbs/dense/making.ipynb #446a1ef7
 def _predict(family, structures, few, device, most=256):

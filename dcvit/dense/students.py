@@ -4,11 +4,14 @@
 
 # %% ../../nbs/dense/students.ipynb #17fad41f
 from __future__ import annotations
+
 from dataclasses import dataclass, field
+
 import numpy as np
 import torch
 from torch import nn
 from tqdm.auto import tqdm
+
 from ..base.errors import DcvitError
 from ..images.images import FewShot
 from ..images.measure import Judge

@@ -4,8 +4,10 @@
 
 # %% ../../nbs/images/best.ipynb #5e549904
 from __future__ import annotations
+
 import torch
 from torch import nn
+
 from .measure import Judge, agreement, distances
 
 # %% auto #0

@@ -4,8 +4,10 @@
 
 # %% ../../nbs/images/config.ipynb #bfe50e01
 from __future__ import annotations
+
 import torch
 from torch import nn
+
 from ..base.errors import DcvitError, check_number, one_line
 from ..model.tracing import input_shape
 

@@ -4,10 +4,13 @@
 
 # %% ../../nbs/images/decode.ipynb #6f9acc50
 from __future__ import annotations
+
 import warnings
 from pathlib import Path
+
 import numpy as np
 from PIL import Image, ImageOps
+
 from ..base.errors import DcvitError, check_regular
 
 # %% auto #0

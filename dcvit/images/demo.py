@@ -4,7 +4,9 @@
 
 # %% ../../nbs/images/demo.ipynb #0cb5eee8
 from __future__ import annotations
+
 from importlib.resources import files
+
 from torch import nn
 
 # %% auto #0

@@ -4,8 +4,10 @@
 
 # %% ../../nbs/images/finite.ipynb #aec7bdb1
 from __future__ import annotations
+
 import torch
 from torch import nn
+
 from ..base.errors import DcvitError
 from ..base.hooks import watched
 

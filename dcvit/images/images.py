@@ -4,12 +4,15 @@
 
 # %% ../../nbs/images/images.ipynb #8ec48137
 from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
+
 import numpy as np
 import torch
 from PIL import Image
+
 from ..base.errors import DcvitError
 from .config import normalise
 from .decode import image_files, open_image, passed_over, plain

@@ -4,12 +4,15 @@
 
 # %% ../../nbs/images/measure.ipynb #75488b86
 from __future__ import annotations
+
 from functools import partial
+
 import numpy as np
 import torch
 from fastcore.basics import patch
 from torch import nn
 from torch.nn import functional as F
+
 from ..base.clock import in_turns
 from .temperature import temperature
 

@@ -4,9 +4,12 @@
 
 # %% ../../nbs/images/run.ipynb #60f2631f
 from __future__ import annotations
+
 from dataclasses import dataclass, field
+
 import torch
 from torch import nn
+
 from ..base.clock import Clock
 from ..base.numbers import Numbers
 from ..base.runfolder import RunFolder

@@ -4,7 +4,9 @@
 
 # %% ../../nbs/images/splits.ipynb #d564ee99
 from __future__ import annotations
+
 from dataclasses import dataclass
+
 import torch
 
 # %% auto #0

@@ -4,6 +4,7 @@
 
 # %% ../../nbs/images/temperature.ipynb #11e5d742
 from __future__ import annotations
+
 import torch
 from torch import nn
 

@@ -4,11 +4,14 @@
 
 # %% ../../nbs/images/views.ipynb #06abe686
 from __future__ import annotations
+
 import random
 from contextlib import contextmanager
 from dataclasses import dataclass
+
 import numpy as np
 import torch
+
 from ..base.errors import DcvitError
 from ..base.numbers import Numbers
 from .images import FewShot

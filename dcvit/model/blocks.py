@@ -4,9 +4,12 @@
 
 # %% ../../nbs/model/blocks.ipynb #36cd2a09
 from __future__ import annotations
+
 from dataclasses import dataclass
+
 from fastcore.basics import patch
 from torch import nn
+
 from ..base.errors import DcvitError
 
 # %% auto #0

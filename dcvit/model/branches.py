@@ -4,6 +4,7 @@
 
 # %% ../../nbs/model/branches.ipynb #3a17f6a1
 from __future__ import annotations
+
 from torch import nn
 
 # %% auto #0

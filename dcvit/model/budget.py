@@ -4,8 +4,11 @@
 
 # %% ../../nbs/model/budget.ipynb #b031fb75
 from __future__ import annotations
+
 from dataclasses import dataclass, replace
+
 import numpy as np
+
 from ..base.errors import DcvitError, check_positive
 from .blocks import Network
 from .structure import Left, Structure

@@ -4,9 +4,12 @@
 
 # %% ../../nbs/model/forms.ipynb #886dc030
 from __future__ import annotations
+
 from dataclasses import asdict, dataclass, fields
 from importlib import import_module
+
 from torch import nn
+
 from ..base.errors import DcvitError
 from .blocks import Network
 

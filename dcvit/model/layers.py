@@ -4,8 +4,11 @@
 
 # %% ../../nbs/model/layers.ipynb #f18208f3
 from __future__ import annotations
+
 from dataclasses import dataclass, field
+
 from torch import nn
+
 from .blocks import Layers
 
 # %% auto #0

@@ -4,10 +4,13 @@
 
 # %% ../../nbs/model/merging.ipynb #70955f77
 from __future__ import annotations
+
 from contextlib import contextmanager
+
 import torch
 from torch import nn
 from torch.nn import functional as F
+
 from ..base.hooks import watched
 from .blocks import PARTS, Spec
 from .branches import Branch, formula

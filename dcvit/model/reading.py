@@ -4,8 +4,11 @@
 
 # %% ../../nbs/model/reading.ipynb #cddb6080
 from __future__ import annotations
+
 from dataclasses import replace
+
 from torch import nn
+
 from ..base.errors import DcvitError
 from .blocks import Block, Cost, Layers, Network, Part, key_of, known, named_blocks
 from .layers import attention_layers, channels_of, find_layers

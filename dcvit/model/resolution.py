@@ -4,7 +4,9 @@
 
 # %% ../../nbs/model/resolution.ipynb #0d9a5936
 from __future__ import annotations
+
 from torch import nn
+
 from ..base.copying import copied
 from ..base.errors import DcvitError
 from .blocks import Network

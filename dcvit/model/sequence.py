@@ -4,8 +4,11 @@
 
 # %% ../../nbs/model/sequence.ipynb #e7d06471
 from __future__ import annotations
+
 from dataclasses import dataclass
+
 from torch import nn
+
 from .blocks import key_of
 from .branches import Branch, Skip
 

@@ -4,7 +4,9 @@
 
 # %% ../../nbs/model/specs.ipynb #50d2f59b
 from __future__ import annotations
+
 from torch import nn
+
 from .blocks import Spec, register
 
 # %% auto #0

@@ -4,8 +4,11 @@
 
 # %% ../../nbs/model/structure.ipynb #a715b931
 from __future__ import annotations
+
 from dataclasses import dataclass, replace
+
 from fastcore.basics import patch
+
 from ..base.errors import DcvitError
 from .blocks import Block, Cost, Network
 from .forms import Form, form_of, form_to_json

@@ -4,11 +4,13 @@
 
 # %% ../../nbs/model/surgery.ipynb #3086c92d
 from __future__ import annotations
+
 import torch
 from torch import nn
+
 from ..base.copying import copied
 from ..base.spool import in_channels_last
-from .blocks import Block, Layers, Network, PARTS
+from .blocks import PARTS, Block, Layers, Network
 from .branches import Branch, Skip
 from .reading import read
 from .structure import Left, Structure, check_left, check_length, intact

@@ -4,10 +4,13 @@
 
 # %% ../../nbs/model/tokens.ipynb #0cf896c8
 from __future__ import annotations
+
 from dataclasses import replace
+
 from torch import nn
+
 from ..base.errors import DcvitError
-from .blocks import Block, Cost, Network, PARTS, known
+from .blocks import PARTS, Block, Cost, Network, known
 from .merging import Merge, Merging
 from .resolution import at_resolution, read_at
 from .sequence import Sequence, plain, sequence_of

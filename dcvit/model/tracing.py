@@ -4,10 +4,12 @@
 
 # %% ../../nbs/model/tracing.ipynb #6b8fbacd
 from __future__ import annotations
+
 import torch
 from torch import nn
-from torch.nn.attention import sdpa_kernel, SDPBackend
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+
 from ..base.copying import copied
 from ..base.errors import DcvitError, one_line
 from ..base.hooks import watched

@@ -4,13 +4,16 @@
 
 # %% ../../nbs/paper/invert.ipynb #69740d70
 from __future__ import annotations
+
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
+
 from ..base.errors import DcvitError
 from ..base.hooks import watched
 from ..base.numbers import Numbers

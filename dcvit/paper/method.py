@@ -4,10 +4,13 @@
 
 # %% ../../nbs/paper/method.ipynb #79ac4925
 from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from pathlib import Path
+
 import numpy as np
 import torch
+
 from ..base.errors import DcvitError
 from ..base.files import read_tensors
 from ..base.numbers import one_of
@@ -24,9 +27,9 @@ __all__ = ['PaperRecipe', 'decide', 'settle', 'metric_images', 'by_trials']
 # %% ../../nbs/paper/method.ipynb #d061db8c
 from .invert import InversionNumbers, invert
 from .mimic import MimicNumbers
-from .targets import targets_of
 from .plan import candidates, compressed, meeting, plan
 from .progressive import oneshot, progressive
+from .targets import targets_of
 from .trial import TrialSetup, choose_neurons, trial, trials
 
 # %% ../../nbs/paper/method.ipynb #29fa826f

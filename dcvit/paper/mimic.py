@@ -4,13 +4,16 @@
 
 # %% ../../nbs/paper/mimic.ipynb #4664b504
 from __future__ import annotations
+
 import math
 import time
 from dataclasses import dataclass
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
+
 from ..base.errors import DcvitError
 from ..base.numbers import one_of
 from ..base.schedule import cosine

@@ -4,8 +4,10 @@
 
 # %% ../../nbs/paper/plan.ipynb #1ba7e505
 from __future__ import annotations
+
 from dataclasses import dataclass
 from math import floor
+
 from ..base.errors import DcvitError
 from ..model.blocks import Network
 from ..model.budget import Budget

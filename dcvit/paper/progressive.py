@@ -4,7 +4,9 @@
 
 # %% ../../nbs/paper/progressive.ipynb #06a8fb42
 from __future__ import annotations
+
 from tqdm.auto import tqdm
+
 from ..base.copying import copied
 from ..base.runfolder import RunFolder
 from ..model.surgery import seed_of

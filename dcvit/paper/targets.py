@@ -4,10 +4,13 @@
 
 # %% ../../nbs/paper/targets.ipynb #8d37a6e0
 from __future__ import annotations
+
 import os
+
 import torch
 from fastcore.basics import patch
 from torch import nn
+
 from ..images.config import normalise
 from ..images.run import Run
 from ..images.views import Views

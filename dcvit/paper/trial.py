@@ -4,16 +4,19 @@
 
 # %% ../../nbs/paper/trial.ipynb #c7130dc0
 from __future__ import annotations
+
 from dataclasses import dataclass
+
 import torch
 from torch import nn
 from tqdm.auto import tqdm
+
 from ..base.copying import copied
 from ..base.runfolder import RunFolder
 from ..base.runners import Runner
 from ..images.measure import Judge, logits, top1
 from ..model.blocks import Network
-from ..model.surgery import seed_of, edit_block, pick_random
+from ..model.surgery import edit_block, pick_random, seed_of
 from .mimic import MimicNumbers, mimic
 from .targets import Targets
 from .updated import updated

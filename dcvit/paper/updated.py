@@ -4,7 +4,9 @@
 
 # %% ../../nbs/paper/updated.ipynb #4fe31f92
 from __future__ import annotations
+
 from torch import nn
+
 from ..images.temperature import classifiers
 from ..model.blocks import named_blocks
 

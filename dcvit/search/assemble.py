@@ -4,10 +4,12 @@
 
 # %% ../../nbs/search/assemble.ipynb #01a095f5
 from __future__ import annotations
+
 import torch
 from torch import nn
+
 from ..base.copying import copied
-from ..model.blocks import Block, Layers, Network, PARTS
+from ..model.blocks import PARTS, Block, Layers, Network
 from ..model.structure import Left, Structure, intact
 from ..model.surgery import edit_block
 from ..model.tokens import seeing

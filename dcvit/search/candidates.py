@@ -4,11 +4,14 @@
 
 # %% ../../nbs/search/candidates.ipynb #2a9ad308
 from __future__ import annotations
+
 from dataclasses import dataclass, field, replace
+
 import numpy as np
 import torch
 from torch import nn
 from tqdm.auto import tqdm
+
 from ..base.errors import DcvitError
 from ..images.measure import Judge
 from ..model.blocks import Network
@@ -79,7 +82,7 @@ class Found:
     loss: float  # of the assembled student on the judge's images
     candidates: list  # `(name, loss)` of all candidates
 
-# %% ../../nbs/search/candidates.ipynb #e02a478f
+# %% ../../nbs/search/candidates.ipynb #33e68bcb
 @dataclass
 class Contest:
     "Structures that were put together and measured"
@@ -107,6 +110,11 @@ class Contest:
     def best(self) -> Structure:
         "The candidate that loses least"
         return min(self.measured, key=self.measured.get)
+
+    def finalists(self, most: int = 4, worst: float = 2.0) -> list:
+        "Up to `most` structures that lose least, none more than `worst` times as much as the best"
+        ordered = sorted(self.measured, key=self.measured.get)[:most]
+        return [s for s in ordered if self.measured[s] <= worst * self.measured[ordered[0]]]
 
     def found(self) -> Found:
         "The winner, and all that it was compared with"

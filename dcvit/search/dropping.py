@@ -4,10 +4,13 @@
 
 # %% ../../nbs/search/dropping.ipynb #a4385927
 from __future__ import annotations
+
 from dataclasses import dataclass, field
+
 import torch
 from torch import nn
 from tqdm.auto import tqdm
+
 from ..images.measure import Judge
 from ..model.blocks import Network
 from ..model.budget import Budget

@@ -4,8 +4,11 @@
 
 # %% ../../nbs/search/fewer.ipynb #95cf5997
 from __future__ import annotations
+
 from dataclasses import dataclass, replace
+
 from torch import nn
+
 from ..model.blocks import Network
 from ..model.budget import Budget, exact_prices
 from ..model.resolution import resolutions

@@ -4,16 +4,18 @@
 
 # %% ../../nbs/search/latency.ipynb #2383fafc
 from __future__ import annotations
+
 import numpy as np
 import torch
 from torch import nn
+
 from ..base.clock import in_turns
 from ..base.copying import copied
 from ..base.errors import DcvitError, check_positive
 from ..base.hooks import watched
 from ..images.measure import latency
 from ..images.run import Run
-from ..model.blocks import Network, PARTS
+from ..model.blocks import PARTS, Network
 from ..model.budget import Budget, Prices
 from ..model.structure import Left, Structure, named_part, part_name, whole
 from ..model.surgery import edited, prune

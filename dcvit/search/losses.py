@@ -4,10 +4,12 @@
 
 # %% ../../nbs/search/losses.ipynb #2b34fe6a
 from __future__ import annotations
+
 import numpy as np
 import torch
 from torch import nn
 from tqdm.auto import tqdm
+
 from ..base.copying import copied
 from ..images.measure import Judge
 from ..model.blocks import Block, Network, Part

@@ -4,8 +4,10 @@
 
 # %% ../../nbs/search/method.ipynb #74afac19
 from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
+
 from ..base.copying import copied
 from ..base.numbers import one_of
 from ..images.best import expected_agreement
@@ -19,17 +21,18 @@ from ..paper.invert import InversionNumbers
 # %% auto #0
 __all__ = ['SearchRecipe', 'by_search']
 
-# %% ../../nbs/search/method.ipynb #4eb3c1a8
+# %% ../../nbs/search/method.ipynb #c2bd8f43
 from ..paper.mimic import MimicNumbers
 from .assemble import assemble
 from .candidates import Contest, search
 from .fewer import Fewer
+from .folds import cross_fitted
 from .latency import meet
 from .losses import loss_table, probe
 from .recovery import recover
 from .replay import Replay, first_changed
 from .solver import best
-from .statistics import statistics_of
+from .statistics import statistics_of, take_in
 
 # %% ../../nbs/search/method.ipynb #5d45397e
 @dataclass(frozen=True)
@@ -69,28 +72,42 @@ class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     def make(self, run, budget):
         return by_search(run, budget, self)
 
-# %% ../../nbs/search/method.ipynb #abccd26a
+# %% ../../nbs/search/method.ipynb #f9e6f170
+_scouted = 64  # choosing images that proposals are measured on
+_enough_to_choose = 20  # with fewer choosing images the winner is found by folds
+_fewest_for_folds = 4  # images
+
+
 class _Finder:
     "From a budget to a structure, with what is measured once"
 
-    def __init__(self, run, judge, fewer=True):
+    def __init__(self, run, fewer=True):
         self.run = run
-        self.judge = judge
         self.fewer = fewer  # whether students may see fewer pixels or tokens
         self.stats = statistics_of(run)
-        self.known = {}  # losses of structures on the check images
+        self.known = {}  # losses of structures on the choosing images
         run.clock('statistics')
 
     def build(self, structure):
         "The student in front of recovery"
         return assemble(self.run.teacher, self.run.net, structure, self.stats)
 
+    def _on(self, images):
+        return Replay(self.run.teacher, self.run.net, images, tempered=True)
+
+    @cached_property
+    def judge(self):
+        "Compares students with the teacher on the choosing images"
+        return self._on(self.run.batches('choose'))
+
     @cached_property
     def scout(self):
         "Compares students with the teacher on up to 64 of the choosing images"
         choose = self.run.few.splits.choose
-        some = Batches(self.run.few, choose[spread(len(choose), 64)], device=self.run.device)
-        return Replay(self.run.teacher, self.run.net, some, tempered=True)
+        if len(choose) <= _scouted:
+            return self.judge
+        some = choose[spread(len(choose), _scouted)]
+        return self._on(Batches(self.run.few, some, device=self.run.device))
 
     @cached_property
     def table(self):
@@ -109,7 +126,18 @@ class _Finder:
         less = self.fewer and budget.measure in Fewer.measures
         fewer = Fewer(run.teacher, run.net, budget.measure) if less else None
         found = search(contest, self.table, budget, self.scout, fewer, run.progress)
-        return found.structure, dict(search=dict(loss=found.loss, tried=found.candidates))
+        notes = dict(search=dict(loss=found.loss, tried=found.candidates))
+        return self._settled(contest), notes
+
+    def _settled(self, contest):
+        "The best candidate; with few images, of those that came close, by folds"
+        finalists = contest.finalists()
+        splits = self.run.few.splits
+        enough = len(splits.choose) >= _enough_to_choose
+        if enough or len(finalists) == 1 or len(splits.seen) < _fewest_for_folds:
+            return finalists[0]
+        lost = cross_fitted(self.run, self.stats, finalists)
+        return finalists[lost.index(min(lost))]
 
 # %% ../../nbs/search/method.ipynb #5ce3340a
 def _structure(run, budget, recipe, finder):
@@ -121,22 +149,22 @@ def _structure(run, budget, recipe, finder):
         return structure, notes | dict(latency_budget=figures)
     return finder.search(budget)
 
-# %% ../../nbs/search/method.ipynb #b3aaff32
-def _enough(finder, budget, structure, student, tries=3):
+# %% ../../nbs/search/method.ipynb #812be1bb
+def _enough(finder, budget, structure, tries=3):
     "Fraction of the teacher's budget with which students agree as expected; None where this one does"
     net = finder.run.net
 
-    def agrees(structure, student):
+    def agrees(structure):
+        student = finder.build(structure)
         scores = finder.judge.scores(student, first=first_changed(net, structure))
         return scores['agreement'] >= expected_agreement
 
-    if not finder.judge.classes or budget.measure == 'ms' or agrees(structure, student):
+    if not finder.judge.classes or budget.measure == 'ms' or agrees(structure):
         return None
     low, high = budget.target, budget.teacher
     for _ in range(tries):
         middle = (low + high) / 2
-        structure = best(net, finder.table, budget.at(middle))
-        if agrees(structure, finder.build(structure)):
+        if agrees(best(net, finder.table, budget.at(middle))):
             high = middle
         else:
             low = middle
@@ -149,26 +177,27 @@ def _from_folder(run, weights, meta):
     student.load_state_dict(weights)
     return student, structure, meta['notes']
 
-# %% ../../nbs/search/method.ipynb #600b116f
-def _assembled(run, budget, recipe, judge):
+# %% ../../nbs/search/method.ipynb #751e6101
+def _assembled(run, budget, recipe):
     "`(student, structure, notes)` in front of recovery, from the run folder or made now"
     kept = run.folder.get('search')
     if kept:
         return _from_folder(run, *kept)
-    finder = _Finder(run, judge, recipe.fewer)
+    finder = _Finder(run, recipe.fewer)
     structure, notes = _structure(run, budget, recipe, finder)
+    notes['enough'] = _enough(finder, budget, structure) if 'search' in notes else None
+    take_in(finder.stats, run.teacher, run.net, run.batches('choose'))
     student = finder.build(structure)
-    notes['enough'] = _enough(finder, budget, structure, student) if 'search' in notes else None
     run.folder.put('search', student.state_dict(), dict(**to_json(structure), notes=notes))
     run.clock('search')
     return student, structure, notes
 
-# %% ../../nbs/search/method.ipynb #18ce1018
+# %% ../../nbs/search/method.ipynb #c2dfcb81
 def by_search(run: Run, budget: Budget, recipe: SearchRecipe) -> Made:
     "Search a structure, recover it in closed form, then by gradient if the recipe says so"
-    judge = Replay(run.teacher, run.net, run.batches('check'), tempered=True)
-    student, structure, notes = _assembled(run, budget, recipe, judge)
+    student, structure, notes = _assembled(run, budget, recipe)
     raw = copied(student)
+    judge = Replay(run.teacher, run.net, run.batches('check'), tempered=True)
     recover(student, run, structure, recipe, judge, notes)
     chosen = changed(run.net, structure)
     return Made(student=student, structure=structure, raw=raw, chosen=chosen, notes=notes)

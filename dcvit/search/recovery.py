@@ -4,8 +4,11 @@
 
 # %% ../../nbs/search/recovery.ipynb #42f3475a
 from __future__ import annotations
+
 from dataclasses import replace
+
 from torch import nn
+
 from ..base.copying import copied
 from ..images.best import is_closer
 from ..images.measure import Judge, classes_of, distances

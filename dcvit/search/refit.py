@@ -4,18 +4,20 @@
 
 # %% ../../nbs/search/refit.ipynb #fae3f975
 from __future__ import annotations
+
 import torch
 from torch import nn
 from tqdm.auto import tqdm
-from ..images.images import FewShot
+
 from ..images.best import Best
+from ..images.images import FewShot
 from ..images.measure import Judge
 from ..images.splits import Batches
 from ..model.blocks import Network
 from .assemble import add_bias, add_weights
 from .ridge import Moments, Origin, ridge
-from .statistics import rows_of, solvable
 from .states import out_rows, parts_left, state_rows
+from .statistics import rows_of, solvable
 from .walk import Walk
 
 # %% auto #0

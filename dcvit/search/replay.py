@@ -4,10 +4,13 @@
 
 # %% ../../nbs/search/replay.ipynb #46fab7d2
 from __future__ import annotations
+
 from contextlib import contextmanager
+
 import torch
 from fastcore.basics import patch
 from torch import nn
+
 from ..base.copying import copied
 from ..base.hooks import watched
 from ..base.spool import Spool

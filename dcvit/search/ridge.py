@@ -4,8 +4,10 @@
 
 # %% ../../nbs/search/ridge.ipynb #86775e08
 from __future__ import annotations
+
 import torch
 from fastcore.basics import patch
+
 from ..base.errors import DcvitError
 from ..model.surgery import spans
 

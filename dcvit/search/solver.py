@@ -4,8 +4,11 @@
 
 # %% ../../nbs/search/solver.ipynb #25a36085
 from __future__ import annotations
+
 from dataclasses import dataclass
+
 import numpy as np
+
 from ..model.blocks import Block, Network, Part
 from ..model.budget import Budget, Prices
 from ..model.structure import Left, Structure

@@ -4,10 +4,12 @@
 
 # %% ../../nbs/search/states.ipynb #4c99fcc1
 from __future__ import annotations
+
 import torch
 from torch import nn
+
 from ..base.hooks import peek, watched
-from ..model.blocks import Block, PARTS
+from ..model.blocks import PARTS, Block
 from ..model.branches import Branch, Skip
 from ..model.merging import Merging
 

@@ -4,13 +4,16 @@
 
 # %% ../../nbs/search/walk.ipynb #0157130e
 from __future__ import annotations
+
 from functools import partial
+
 import torch
 from fastcore.basics import patch
 from torch import nn
+
 from ..base.hooks import peek, watched
 from ..base.spool import Spool
-from ..model.blocks import Network, PARTS
+from ..model.blocks import PARTS, Network
 from ..model.merging import Sources, followed
 from .states import gain, state_after
 

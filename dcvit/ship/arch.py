@@ -4,9 +4,12 @@
 
 # %% ../../nbs/ship/arch.ipynb #7e64f207
 from __future__ import annotations
+
 import difflib
+
 import torch
 from torch import nn
+
 from ..base.errors import DcvitError, one_line
 from ..images.config import data_config
 from ..model.tracing import input_shape

@@ -4,10 +4,13 @@
 
 # %% ../../nbs/ship/export.ipynb #694f7d21
 from __future__ import annotations
+
 import tempfile
 from functools import cached_property
 from pathlib import Path
+
 import torch
+
 from ..base.errors import DcvitError, check_whole, one_line
 from ..base.files import read_json, write_json
 from ..base.folders import replacing, settled

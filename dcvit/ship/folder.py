@@ -4,19 +4,22 @@
 
 # %% ../../nbs/ship/folder.ipynb #0336192f
 from __future__ import annotations
+
 import math
 from pathlib import Path
+
 import torch
 from torch import nn
+
 from ..base.errors import DcvitError, one_line
 from ..base.files import read_json, read_shapes, read_tensors, write_json, write_tensors
 from ..base.folders import replacing, settled
 from ..images.config import config_keys
 from ..model.blocks import PARTS
+from ..model.merging import Merging
 from ..model.reading import read
 from ..model.structure import Structure, from_json, to_json
 from ..model.surgery import prune
-from ..model.merging import Merging
 from .arch import amount, build, configure, counts_layers
 
 # %% auto #0

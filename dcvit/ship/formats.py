@@ -4,6 +4,7 @@
 
 # %% ../../nbs/ship/formats.ipynb #d3bbfd02
 from __future__ import annotations
+
 import importlib
 import io
 import logging
@@ -11,8 +12,10 @@ import tempfile
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
+
 import torch
 from torch import nn
+
 from ..base.copying import copied
 from ..base.errors import DcvitError, one_line
 from ..base.files import write_whole

@@ -4,12 +4,15 @@
 
 # %% ../../nbs/ship/teachers.ipynb #dcf2afe8
 from __future__ import annotations
+
 from pathlib import Path
+
 from torch import nn
+
 from ..base.errors import DcvitError, one_line
 from ..base.files import read_json, read_tensors
-from ..images.demo import demo_teacher
 from ..images.config import config_keys
+from ..images.demo import demo_teacher
 from .arch import build, configure
 from .folder import load_student
 

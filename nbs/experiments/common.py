@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 import dcvit
+from dcvit.images.config import data_config, normalise
 from dcvit.images.decode import image_files
 from dcvit.images.demo import demo_data
-from dcvit.images.config import data_config, normalise
 from dcvit.images.images import labelled
 from dcvit.images.measure import top1
 from dcvit.model.structure import Left, Structure
@@ -131,10 +131,34 @@ def real_models():
     )
 
 
-def other_systems(part=''):
-    "Rows of results/others_digits.csv; of the paper's run, also its 'trials', and 'losses' of the longest"
-    name = f'others_digits_{part}' if part else 'others_digits'
+def other_systems(part='', of='digits'):
+    "Rows of results/others_OF.csv; of the paper's run, also its 'trials', and 'losses' of the longest"
+    name = f'others_{of}_{part}' if part else f'others_{of}'
     return pd.read_csv(folder / f'{name}.csv')
+
+
+system_colors = {  # one for each, on all pages
+    **{name: colors[name] for name in ('closed-form', 'fast', 'paper', 'whole blocks')},
+    'practise': '#000000',
+    'vtp': 'C5',
+    's2vite': 'C6',
+    'autoformer': 'C8',
+    'evit': 'C9',
+    'spvit': '#7f7f7f',
+    'mini-deit': '#b5a300',
+    'mir': '#005f73',
+    'fskd': '#bc5090',
+    'cd': '#6a994e',
+    's2vite from scratch': '#bbbbbb',
+}
+
+
+def draw_systems(ax, rows, value):
+    "A value of every system against MACs"
+    for system, color in system_colors.items():
+        some = rows[rows.system == system]
+        if len(some):
+            _line(ax, some, value, system, color)
 
 
 def mean_and_deviation(values):

@@ -15,6 +15,7 @@ from common import Table, load, measured, numbers
 from fastcore.script import Param, call_parse
 
 import dcvit
+from dcvit.baselines.minivit import MiniRecipe
 from dcvit.baselines.s2vite import S2viteRecipe
 from dcvit.images.config import data_config
 from dcvit.images.images import few_shot
@@ -24,8 +25,10 @@ from dcvit.recipes import get_recipe
 variants = {
     'whole blocks': dcvit.PaperRecipe(space='blocks'),
     's2vite from scratch': S2viteRecipe(start='own'),
+    'mini-deit from scratch': MiniRecipe(start='own'),
 }
 own_lengths = ('closed-form', 'fast')
+for_parameters = ('mini-deit',)  # their budget is a fraction of the parameters
 
 
 def recipe_of(system, length, augment):
@@ -64,7 +67,9 @@ class Bench:
         few = few_shot(self.source, self.cfg, keys['n'], keys['seed'])
         folder = self.runs / '_'.join(str(v).replace(' ', '-') for v in keys.values())
         how = dict(recipe=recipe, seed=keys['seed'], run_dir=folder, timing=False, progress=False)
-        return dcvit.compress(self.model, few.images or few.pixels, keep_macs=keys['keep'], **how)
+        measure = 'keep_params' if keys['system'] in for_parameters else 'keep_macs'
+        how[measure] = keys['keep']
+        return dcvit.compress(self.model, few.images or few.pixels, **how)
 
 
 @call_parse
@@ -73,8 +78,8 @@ def main(
     data: Param('folder with train/ and test/', str, opt=False, nargs='?') = None,
     out: str = 'nbs/results/others.csv',  # finished rows are kept and not run again
     runs: str = 'runs',  # run folders
-    systems: str = 'closed-form,fast,paper,whole blocks,practise,vtp,s2vite,autoformer',
-    keeps: str = '0.75,0.5',  # fractions of the teacher's MACs
+    systems: str = 'closed-form,fast,paper,whole blocks,practise,vtp,s2vite,autoformer,evit,spvit',
+    keeps: str = '0.75,0.5',  # fractions of the teacher's MACs; of its parameters for `mini-deit`
     lengths: str = '2000',  # gradient steps of each trial and each stage
     augment: str = 'rand-m9-mstd0.5-inc1',  # 'none': images as they are
     n: str = '50',  # few-shot images

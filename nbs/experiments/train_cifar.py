@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from timm.optim import create_optimizer_v2
 from tqdm.auto import tqdm
 
-from dcvit.images.decode import image_files
 from dcvit.images.config import normalise
+from dcvit.images.decode import image_files
 from dcvit.images.images import labelled
 from dcvit.images.measure import logits, top1
 
