@@ -1,0 +1,43 @@
+"""Do the check images say what test images say? The KL of students at several budgets, on both.
+
+TEACHER is 'demo' or a JSON file that names a timm model (see `dcvit.load_teacher`); DATA has train/ and test/ with
+one folder per class.
+
+python nbs/experiments/held_out.py demo --out nbs/results/held_out_digits.csv
+"""
+
+from common import Table, load, numbers
+from fastcore.script import Param, call_parse
+
+import dcvit
+from dcvit.images.config import data_config
+from dcvit.images.images import few_shot
+from dcvit.images.measure import Judge
+
+
+@call_parse
+def main(
+    teacher: str,
+    data: Param('folder with train/ and test/', str, opt=False, nargs='?') = None,
+    out: str = 'nbs/results/held_out.csv',  # finished rows are kept and not run again
+    keeps: str = '0.8,0.6,0.5,0.4,0.35,0.3,0.25',  # fractions of the teacher's MACs
+    n: str = '50,500',
+    seeds: str = '0,1',
+):
+    "Compress in closed form and append a row for each student"
+    model, source, x, labels = load(teacher, data)
+    judge, table = Judge(model, x), Table(out)
+    for count in numbers(n, int):
+        for seed in numbers(seeds, int):
+            few = few_shot(source, data_config(model), count, seed)
+            for keep in numbers(keeps):
+                keys = dict(n=count, seed=seed, keep=keep)
+                if table.has(**keys):
+                    continue
+                how = dict(recipe='closed-form', seed=seed, timing=False, progress=False)
+                made = dcvit.compress(model, few.images or few.pixels, keep_macs=keep, **how)
+                check = made.report['fidelity']['check']
+                test = judge.scores(made.model, labels)
+                table.add(
+                    **keys, check=check['kl'], test=test['kl'], chosen=made.report['search']['loss']
+                )
