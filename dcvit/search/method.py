@@ -72,7 +72,7 @@ class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     def make(self, run, budget):
         return by_search(run, budget, self)
 
-# %% ../../nbs/search/method.ipynb #f9e6f170
+# %% ../../nbs/search/method.ipynb #00c1e4fd
 _scouted = 64  # choosing images that proposals are measured on
 _enough_to_choose = 20  # with fewer choosing images the winner is found by folds
 _fewest_for_folds = 4  # images
@@ -126,8 +126,10 @@ class _Finder:
         less = self.fewer and budget.measure in Fewer.measures
         fewer = Fewer(run.teacher, run.net, budget.measure) if less else None
         found = search(contest, self.table, budget, self.scout, fewer, run.progress)
-        notes = dict(search=dict(loss=found.loss, tried=found.candidates))
-        return self._settled(contest), notes
+        structure = self._settled(contest)
+        return structure, dict(
+            search=dict(loss=contest.measured[structure], tried=found.candidates)
+        )
 
     def _settled(self, contest):
         "The best candidate; with few images, of those that came close, by folds"

@@ -28,7 +28,6 @@ variants = {
     'mini-deit from scratch': MiniRecipe(start='own'),
 }
 own_lengths = ('closed-form', 'fast')
-for_parameters = ('mini-deit',)  # their budget is a fraction of the parameters
 
 
 def recipe_of(system, length, augment):
@@ -67,7 +66,7 @@ class Bench:
         few = few_shot(self.source, self.cfg, keys['n'], keys['seed'])
         folder = self.runs / '_'.join(str(v).replace(' ', '-') for v in keys.values())
         how = dict(recipe=recipe, seed=keys['seed'], run_dir=folder, timing=False, progress=False)
-        measure = 'keep_params' if keys['system'] in for_parameters else 'keep_macs'
+        measure = 'keep_params' if isinstance(recipe, MiniRecipe) else 'keep_macs'
         how[measure] = keys['keep']
         return dcvit.compress(self.model, few.images or few.pixels, **how)
 
