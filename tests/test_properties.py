@@ -18,9 +18,9 @@ from dcvit.images.temperature import temperature
 from dcvit.model.blocks import Cost, Part
 from dcvit.model.budget import budget
 from dcvit.model.reading import read
+from dcvit.model.sequence import sequence_of
 from dcvit.model.structure import Left, Structure, cost, from_json, to_json
 from dcvit.model.surgery import prune
-from dcvit.model.sequence import sequence_of
 from dcvit.model.tokens import read_seeing, schedule, shapes
 from dcvit.paper.plan import candidates, feasible, inverse, meeting, plan
 

@@ -17,7 +17,7 @@ from ..base.clock import in_turns
 from .temperature import temperature
 
 # %% auto #0
-__all__ = ['classes_of', 'logits', 'distances', 'kl', 'top1', 'agreement', 'distance', 'Judge', 'latency']
+__all__ = ['classes_of', 'logits', 'distances', 'divergence', 'kl', 'top1', 'agreement', 'distance', 'Judge', 'latency']
 
 # %% ../../nbs/images/measure.ipynb #aa7fbaf7
 def classes_of(model: nn.Module) -> int:
@@ -48,6 +48,15 @@ def distances(
         return F.kl_div(q, p, reduction='none', log_target=True).sum(1)
     variance = teacher_out.var(0).mean().clamp_min(1e-12)
     return (student_out - teacher_out).pow(2).mean(1) / variance
+
+# %% ../../nbs/images/measure.ipynb #d1386458
+def divergence(
+    teacher_logits: torch.Tensor,  # `[n,classes]`
+    student_logits: torch.Tensor,  # `[n,classes]`
+) -> torch.Tensor:
+    "Mean KL divergence of the student's probabilities from the teacher's, as a loss to train with"
+    p, q = (out.log_softmax(-1) for out in (teacher_logits, student_logits))
+    return F.kl_div(q, p, reduction='batchmean', log_target=True)
 
 # %% ../../nbs/images/measure.ipynb #ccd039a5
 def kl(

@@ -79,7 +79,7 @@ def schedule(
         found.append(entering)
     return (*found, entering)
 
-# %% ../../nbs/model/tokens.ipynb #ccd0049f
+# %% ../../nbs/model/tokens.ipynb #b3ee52fe
 def _of_tokens(price, entering, tokens):
     "A cost counted for `tokens` tokens, for those that enter"
     linear = price.linear * entering // tokens
@@ -88,8 +88,7 @@ def _of_tokens(price, entering, tokens):
 
 
 def _part_at(part, entering, tokens):
-    prices = dict(unit=part.unit, fixed=part.fixed, pair=part.pair)
-    return replace(part, **{k: _of_tokens(v, entering, tokens) for k, v in prices.items()})
+    return part.repriced(lambda price: _of_tokens(price, entering, tokens))
 
 # %% ../../nbs/model/tokens.ipynb #8db65801
 def block_at(

@@ -4,11 +4,14 @@
 
 # %% ../../nbs/search/candidates.ipynb #621986b7
 from __future__ import annotations
+
 from dataclasses import dataclass, field, replace
+
 import numpy as np
 import torch
 from torch import nn
 from tqdm.auto import tqdm
+
 from ..base.errors import DcvitError
 from ..images.measure import Judge
 from ..model.blocks import Network

@@ -4,12 +4,15 @@
 
 # %% ../../nbs/search/statistics.ipynb #53f45ad2
 from __future__ import annotations
+
 from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
 from fastcore.basics import patch
 from torch import nn
 from torch.nn import functional as F
+
 from ..base.hooks import watched
 from ..images.run import Run
 from ..images.splits import Batches

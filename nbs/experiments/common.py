@@ -8,7 +8,7 @@ import dcvit
 from dcvit.images.config import data_config, normalise
 from dcvit.images.decode import image_files
 from dcvit.images.demo import demo_data
-from dcvit.images.images import labelled
+from dcvit.images.images import few_shot, labelled
 from dcvit.images.measure import top1
 from dcvit.model.structure import Left, Structure
 
@@ -54,6 +54,13 @@ def load(teacher, data):
         return model, digits['train'], normalise(digits['test'], cfg), digits['test_y']
     pixels, labels = labelled(f'{data}/test', cfg, model.num_classes)
     return model, image_files(f'{data}/train'), normalise(pixels, cfg), labels
+
+
+def few_shot_sets(source, cfg, n, seeds):
+    "`(images, seed, few-shot set)` for all these numbers of images and seeds, as words"
+    for count in numbers(n, int):
+        for seed in numbers(seeds, int):
+            yield count, seed, few_shot(source, cfg, count, seed)
 
 
 def measured(made, judge, labels):

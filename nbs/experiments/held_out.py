@@ -6,12 +6,11 @@ one folder per class.
 python nbs/experiments/held_out.py demo --out nbs/results/held_out_digits.csv
 """
 
-from common import Table, load, numbers
+from common import Table, few_shot_sets, load, numbers
 from fastcore.script import Param, call_parse
 
 import dcvit
 from dcvit.images.config import data_config
-from dcvit.images.images import few_shot
 from dcvit.images.measure import Judge
 
 
@@ -27,17 +26,13 @@ def main(
     "Compress in closed form and append a row for each student"
     model, source, x, labels = load(teacher, data)
     judge, table = Judge(model, x), Table(out)
-    for count in numbers(n, int):
-        for seed in numbers(seeds, int):
-            few = few_shot(source, data_config(model), count, seed)
-            for keep in numbers(keeps):
-                keys = dict(n=count, seed=seed, keep=keep)
-                if table.has(**keys):
-                    continue
-                how = dict(recipe='closed-form', seed=seed, timing=False, progress=False)
-                made = dcvit.compress(model, few.images or few.pixels, keep_macs=keep, **how)
-                check = made.report['fidelity']['check']
-                test = judge.scores(made.model, labels)
-                table.add(
-                    **keys, check=check['kl'], test=test['kl'], chosen=made.report['search']['loss']
-                )
+    for count, seed, few in few_shot_sets(source, data_config(model), n, seeds):
+        for keep in numbers(keeps):
+            keys = dict(n=count, seed=seed, keep=keep)
+            if table.has(**keys):
+                continue
+            how = dict(recipe='closed-form', seed=seed, timing=False, progress=False)
+            made = dcvit.compress(model, few.images or few.pixels, keep_macs=keep, **how)
+            check, chosen = made.report['fidelity']['check'], made.report['search']
+            test = judge.scores(made.model, labels)
+            table.add(**keys, check=check['kl'], test=test['kl'], chosen=chosen['loss'])

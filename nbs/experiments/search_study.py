@@ -22,7 +22,7 @@ from dcvit.search.candidates import powers
 from dcvit.search.losses import loss_table, probe
 from dcvit.search.refit import refit
 from dcvit.search.solver import best
-from dcvit.search.statistics import statistics_of
+from dcvit.search.statistics import statistics_of, take_in
 
 
 def leverage(G):
@@ -58,6 +58,7 @@ class Study:
         self.out = out
         run = Run(teacher=self.model, net=self.net, few=self.few)
         self.stats = statistics_of(run)
+        take_in(self.stats, self.model, self.net, run.batches('choose'))
         self.on_few = Judge(self.model, torch.cat([*Batches(self.few, spread(n, 64))]))
         self.on_test = Judge(self.model, x[idx])
         self.rng = np.random.default_rng(seed)

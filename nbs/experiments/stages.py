@@ -3,18 +3,17 @@
 python nbs/experiments/stages.py TEACHER.json DATA --n 50 --out nbs/results/cifar_stages.csv
 """
 
-from common import Table, load, numbers, to_text
+from common import Table, few_shot_sets, load, numbers, to_text
 from fastcore.script import Param, call_parse
 
 import dcvit
 from dcvit.images.config import data_config
-from dcvit.images.images import few_shot
 from dcvit.images.measure import Judge, top1
 from dcvit.images.run import Run
 from dcvit.model.reading import read
 from dcvit.model.surgery import prune
 from dcvit.search.assemble import assemble
-from dcvit.search.statistics import statistics_of
+from dcvit.search.statistics import statistics_of, take_in
 
 
 def best_units(structure, stats):
@@ -32,6 +31,7 @@ def students(model, few, keep, seed):
     made = dcvit.compress(model, few.images or few.pixels, keep_macs=keep, **how)
     run = Run(teacher=model, net=read(model), few=few)
     stats = statistics_of(run)
+    take_in(stats, model, run.net, run.batches('choose'))
     s = made.structure
     bare = prune(model, s, best_units(s, stats), net=run.net)
     solved = assemble(model, run.net, s, stats)
@@ -52,16 +52,14 @@ def main(
     judge = Judge(model, x)
     table = Table(out)
     own = top1(judge.expected, labels)
-    for seed in numbers(seeds, int):
-        for count in numbers(n, int):
-            few = few_shot(source, data_config(model), count, seed)
-            for q in numbers(keep):
-                keys = dict(n=count, seed=seed, keep=q)
-                if table.has(**keys):
-                    continue
-                made, structure = students(model, few, q, seed)
-                for stage, student in made.items():
-                    scores = judge.scores(student, labels)
-                    table.add(
-                        **keys, stage=stage, **scores, top1_teacher=own, blocks=to_text(structure)
-                    )
+    for count, seed, few in few_shot_sets(source, data_config(model), n, seeds):
+        for q in numbers(keep):
+            keys = dict(n=count, seed=seed, keep=q)
+            if table.has(**keys):
+                continue
+            made, structure = students(model, few, q, seed)
+            for stage, student in made.items():
+                scores = judge.scores(student, labels)
+                table.add(
+                    **keys, stage=stage, **scores, top1_teacher=own, blocks=to_text(structure)
+                )
