@@ -21,12 +21,13 @@ from ..paper.invert import InversionNumbers
 # %% auto #0
 __all__ = ['SearchRecipe', 'by_search']
 
-# %% ../../nbs/search/method.ipynb #c2bd8f43
+# %% ../../nbs/search/method.ipynb #eda76b35
 from ..paper.mimic import MimicNumbers
 from .assemble import assemble
 from .candidates import Contest, search
 from .fewer import Fewer
 from .folds import cross_fitted
+from .gradients import relative_rates
 from .latency import meet
 from .losses import loss_table, probe
 from .recovery import recover
@@ -34,7 +35,7 @@ from .replay import Replay, first_changed
 from .solver import best
 from .statistics import statistics_of, take_in
 
-# %% ../../nbs/search/method.ipynb #5d45397e
+# %% ../../nbs/search/method.ipynb #0cae1fd0
 @dataclass(frozen=True)
 class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     "Every number of the search; the defaults are those of `fast`"
@@ -42,7 +43,7 @@ class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     metric_iters: int = 200  # steps of inversion, where synthetic images are asked for
     metric_warmup: int = 10  # steps of linear warm-up among them
     unit: str = one_of('step', 'epoch')  # what `step_length` counts
-    lr: float = 3e-4  # AdamW, cosine to 0; the largest of three tried, for `lr_images` images
+    lr: float = 3e-3  # of AdamW, for a tensor whose entries have the size 1; see `groups`
     batch: int = 32  # images per step; a smaller set is one batch
     logits: float = 1.0  # weight of the KL of predictions beside the features
     update: str = one_of(
@@ -52,12 +53,13 @@ class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     space: str = one_of('search', 'uniform')  # any heads and hidden sizes, or one ratio
     fewer: bool = True  # let students see fewer pixels or tokens, where the budget is in MACs
     refit: bool = True  # solve for the output layers in closed form, front to back
-    step_length: int = 60  # gradient steps afterwards, in `unit`; 0: none
-    lr_images: int = 500  # images that `lr` is meant for
+    step_length: int = 200  # gradient steps afterwards, in `unit`; 0: none
+    rise_length: int = 20  # steps over which the learning rate rises; then it falls in a cosine
+    minutes: float = 5.0  # for gradient steps, wherever the machine is then; 0: no limit
 
-    def rate(self, images: int) -> float:
-        "The peak learning rate for a number of images"
-        return self.lr * (images / self.lr_images) ** 0.5
+    def groups(self, parameters: list) -> list:
+        "Parameter groups of the optimizer: each tensor with a learning rate relative to its size"
+        return relative_rates(parameters, self.lr)
 
     @property
     def by_latency(self):
