@@ -19,14 +19,14 @@ demo: setup            ## compress the built-in demo model
 	$(BIN)/dcvit demo
 
 test: setup            ## every notebook, then pytest
-	$(ONE) $(BIN)/nbdev_test --n_workers 2
+	$(ONE) $(BIN)/nbdev_test --n_workers 2 --timing
 	$(MAKE) pytest
 
 pytest: setup
-	$(ONE) $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
+	$(ONE) $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 40 tests
 
 faults: setup          ## pytest once more, and keep its record, which the page on faults reads
-	$(ONE) $(BIN)/python -m pytest -q -n 2 --dist loadfile --junitxml=nbs/results/tests.xml tests
+	$(ONE) $(BIN)/python -m pytest -q -n 2 --dist loadfile --thorough --junitxml=nbs/results/tests.xml tests
 	sed -i 's/ hostname="[^"]*"//' nbs/results/tests.xml
 
 notebooks: setup       ## run all notebooks in place, so that their outputs are in the docs

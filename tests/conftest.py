@@ -72,6 +72,25 @@ def fault(record_property):
     return record
 
 
+thorough = pytest.mark.thorough
+
+
 def pytest_addoption(parser):
     text = 'one model of every supported family of timm, at full size'
     parser.addoption('--full', action='store_true', help=text)
+    text = 'also the tests whose shorter siblings run anyway'
+    parser.addoption('--thorough', action='store_true', help=text)
+
+
+def pytest_configure(config):
+    text = 'thorough: a shorter sibling runs anyway; run with --thorough'
+    config.addinivalue_line('markers', text)
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption('--thorough'):
+        return
+    skipped = pytest.mark.skip(reason='a shorter sibling runs; all of them with --thorough')
+    for item in items:
+        if 'thorough' in item.keywords:
+            item.add_marker(skipped)

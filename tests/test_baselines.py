@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import equal
+from conftest import equal, thorough
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -116,7 +116,9 @@ def in_short(name):
 
 
 swin = dict(depths=(2, 4), num_heads=(2, 4), embed_dim=32, img_size=56, num_classes=5)
-others = [(name, 'mobilenetv2_035', dict(num_classes=5), 64) for name in for_both + for_cnns]
+inverted = ('mobilenetv2_035', dict(num_classes=5), 64)
+others = [pytest.param(name, *inverted, marks=thorough) for name in for_both + for_cnns[1:]]
+others += [(for_cnns[0], *inverted)]
 swin_name = 'swin_tiny_patch4_window7_224'
 others += [('practise', swin_name, swin, 56)]
 
