@@ -185,16 +185,18 @@ def test_searched_run_resumes(teacher, digits, tmp_path):
         made = compress(
             teacher, digits['train'], n=30, keep_macs=0.4, recipe=recipe, run_dir=folder
         )
-        return made.model.state_dict()
+        return made.model.state_dict(), made.report['gradients']
 
-    first = run(tmp_path / 'a')
+    first, said = run(tmp_path / 'a')
+    assert said['steps'] == 20
     pieces = ['steps/mimic', 'steps/refit', 'search']
     for n in (1, 2, 3):
         folder = tmp_path / f'without_{n}'
         shutil.copytree(tmp_path / 'a', folder)
         for piece in pieces[:n]:
             (folder / f'{piece}.safetensors').unlink()
-        assert equal(first, run(folder)), pieces[:n]
+        weights, said_again = run(folder)
+        assert equal(first, weights) and said_again == said, pieces[:n]
 
 
 @pytest.mark.parametrize('batch', [pytest.param(1, marks=thorough), 16])

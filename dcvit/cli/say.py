@@ -55,12 +55,12 @@ def _budget_lines(report):
             f"predicted {ms['predicted_ms']:.2f}, measured {ms['measured_ms']:.2f}"
         )
 
-# %% ../../nbs/cli/say.ipynb #e43b6351
+# %% ../../nbs/cli/say.ipynb #d6047b29
 def _gradient_line(g):
     kept = 'kept' if g['kept'] else 'put back, because the check images got further from the teacher'
     return f"gradients   {g['steps']} steps at {g['lr']:.4g} of the size of each weight, {kept}"
 
-# %% ../../nbs/cli/say.ipynb #27882da1
+# %% ../../nbs/cli/say.ipynb #f4b60688
 def seconds_line(seconds: dict) -> str:
     "How long each phase took"
     return 'seconds     ' + ', '.join(f'{k} {v:.1f}' for k, v in seconds.items())
@@ -69,7 +69,7 @@ def seconds_line(seconds: dict) -> str:
 def say_report(report: dict):
     "Print a report"
     lines = [*_budget_lines(report)]
-    if 'gradients' in report:
+    if report.get('gradients'):
         lines.append(_gradient_line(report['gradients']))
     lines += [_fidelity_line(name, f) for name, f in report['fidelity'].items()]
     lines += [_latency_line(batch, times) for batch, times in report['latency'].items()]

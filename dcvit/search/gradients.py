@@ -142,14 +142,13 @@ def _first_without_harm(descent, recipe):
         if found:
             return found[0], lr, found[1]
 
-# %% ../../nbs/search/gradients.ipynb #cec36f77
+# %% ../../nbs/search/gradients.ipynb #8cf43adc
 def by_gradient(
     student: nn.Module,  # changed, where that brings it closer to the teacher
     run: Run,
     recipe,  # `SearchRecipe`
     judge: Judge,  # compares students with the teacher on the check images
-    notes: dict,  # for the report; changed
-):
+) -> dict:
     "Train a student to compute the teacher's features and predictions; what does harm is not kept"
     if not classes_of(run.teacher):
         recipe = replace(recipe, logits=0.0)
@@ -158,5 +157,4 @@ def by_gradient(
     kept = not (descent.judged and is_harmed(descent.before, descent.distances(found)))
     if kept:
         student.load_state_dict(found.state_dict())
-    gradients = dict(lr=lr, steps=steps, kept=kept, micro_batches=descent.targets.parts)
-    notes['gradients'] = gradients
+    return dict(lr=lr, steps=steps, kept=kept, micro_batches=descent.targets.parts)
