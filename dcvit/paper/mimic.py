@@ -28,7 +28,7 @@ __all__ = ['MimicNumbers', 'order_of', 'steps_per_epoch', 'mimic_loss', 'gradien
 from .targets import Targets
 from .updated import updated
 
-# %% ../../nbs/paper/mimic.ipynb #5f543372
+# %% ../../nbs/paper/mimic.ipynb #5d22705a
 @dataclass(frozen=True)
 class MimicNumbers(ViewNumbers):
     "Numbers of mimicking; the defaults are the paper's"
@@ -41,9 +41,7 @@ class MimicNumbers(ViewNumbers):
     update: str = one_of('front', 'all')  # 'front': up to one block past the last compressed one
     logits: float = 0.0  # weight of the KL of predictions beside the features; 0: features alone
     tokens: str = one_of('all', 'cls')  # mimic 'all' tokens or the 'cls' token
-    rise_length: int = (
-        0  # steps of linear warm-up of the learning rate, where the loss is not scaled
-    )
+    rise_length: int = 0  # steps over which the learning rate rises in a line
     minutes: float = 0.0  # stop after so many, wherever the machine is then; 0: no limit
 
     def groups(self, parameters: list) -> list:
