@@ -48,7 +48,8 @@ def test_run_goes_on(tmp_path):
     arch = {key: description[key] for key in ('architecture', 'args')}
     teacher = timm.create_model(arch['architecture'], **arch['args']).eval()
     teacher.load_state_dict(load_file(folder / 'teacher.safetensors'))
-    recipe = dcvit.SearchRecipe(step_length=0, batch=64, logits=0.0)  # the defaults of then
+    then = dict(batch=64, logits=0.0, lr=3e-4, rise_length=0, minutes=0)  # the defaults of then
+    recipe = dcvit.SearchRecipe(step_length=0, **then)
     how = dict(recipe=recipe, arch=arch, timing=False, progress=False)
     made = dcvit.compress(
         teacher, demo_data()['train'][:20], keep_macs=0.6, run_dir=tmp_path / 'run', **how
