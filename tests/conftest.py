@@ -72,7 +72,9 @@ def fault(record_property):
     return record
 
 
-thorough = pytest.mark.thorough
+def mostly(cases, often):
+    "Cases of a test; those that are not among `often` run only with --thorough"
+    return [pytest.param(c, marks=() if c in often else pytest.mark.thorough) for c in cases]
 
 
 def pytest_addoption(parser):

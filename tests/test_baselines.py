@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from conftest import equal, thorough
+from conftest import equal, mostly
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -116,15 +116,16 @@ def in_short(name):
 
 
 swin = dict(depths=(2, 4), num_heads=(2, 4), embed_dim=32, img_size=56, num_classes=5)
-inverted = ('mobilenetv2_035', dict(num_classes=5), 64)
-others = [pytest.param(name, *inverted, marks=thorough) for name in for_both + for_cnns[1:]]
-others += [(for_cnns[0], *inverted)]
+inverted = [(name, 'mobilenetv2_035', dict(num_classes=5), 64) for name in for_both + for_cnns]
 swin_name = 'swin_tiny_patch4_window7_224'
-others += [('practise', swin_name, swin, 56)]
+windows = ('practise', swin_name, swin, 56)
 
 
-@pytest.mark.parametrize('name,model,args,size', others)
-def test_inverted_residuals_and_windows(name, model, args, size):
+@pytest.mark.parametrize(
+    'case', mostly([*inverted, windows], [inverted[1], windows]), ids=lambda c: c[0] + '-' + c[1]
+)
+def test_inverted_residuals_and_windows(case):
+    name, model, args, size = case
     torch.manual_seed(0)
     small = dict(input_size=(3, size, size))
     teacher = timm.create_model(model, **args, pretrained_cfg_overlay=small).eval()

@@ -11,7 +11,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
-from conftest import thorough
+from conftest import mostly
 from timm.optim import create_optimizer_v2, param_groups_layer_decay
 
 import dcvit
@@ -76,10 +76,9 @@ def photos(model, n=9):
 
 
 often = ('test_vit', 'test_efficientnet', 'swin_tiny_patch4_window7_224')
-by_turns = [pytest.param(name, marks=() if name in often else thorough) for name in cases]
 
 
-@pytest.mark.parametrize('name', by_turns)
+@pytest.mark.parametrize('name', mostly(cases, often))
 def test_parity(name, tmp_path, fault):
     "ONNX and torch.export at any batch: logits within 1e-4, the same top-1; the export itself checks it"
     fault('a student in ONNX and torch.export', 'the same predictions, or an error')

@@ -237,9 +237,8 @@ def test_compress_runs_unchanged(name, args, recipe):
     made = dcvit.compress(model, few, keep_macs=0.7, recipe=recipe, arch=arch, **quietly)
     assert all(found['kl'] >= 0 for found in made.report['fidelity'].values())
     assert made.model(torch.randn(2, *shape)).isfinite().all()
-    if (
-        recipe == 'closed-form'
-    ):  # less is left only where that loses nothing, as with tiny layer scales
+    if recipe == 'closed-form':
+        # less is left only where that loses nothing, as with tiny layer scales
         reached, free = made.report['budget']['reached'], made.report['search']['loss'] == 0
         assert abs(reached - 0.7) <= 0.01 or (free and 0 < reached < 0.7)
 

@@ -16,7 +16,7 @@ import malformed
 import numpy as np
 import pytest
 import torch
-from conftest import thorough
+from conftest import mostly
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from limits import limited
@@ -358,9 +358,10 @@ def kill_savers(saved, folder, kinds, kills, seed):
         parent.stdin.close()
 
 
-@pytest.mark.parametrize(
-    'kinds', [('0.7', '0.55'), pytest.param(('family',), marks=thorough)], ids=['student', 'family']
-)
+saved_kinds = [('0.7', '0.55'), ('family',)]
+
+
+@pytest.mark.parametrize('kinds', mostly(saved_kinds, saved_kinds[:1]), ids=['student', 'family'])
 def test_killed_while_saving(kinds, saved, tmp_path, fault):
     "A folder is at every instant the whole old one or the whole new one"
     fault(
@@ -427,11 +428,10 @@ def shortest_paper():
     return dcvit.PaperRecipe(unit='step', augment='none', **lengths)
 
 
-@pytest.mark.parametrize(
-    'kind',
-    [pytest.param(kind, marks=thorough) for kind in ('bfloat16', 'few')]
-    + ['half', 'constant', 'one'],
-)
+edges = ('half', 'bfloat16', 'constant', 'one', 'few')
+
+
+@pytest.mark.parametrize('kind', mostly(edges, ('half', 'constant', 'one')))
 def test_numbers_at_the_edge(kind, teacher, digits, fault):
     "Half-precision checkpoints, constant images, a single image, more neurons than samples: a finite student"
     what = 'float16 and bfloat16 teachers, constant images, one image, more neurons than samples'

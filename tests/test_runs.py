@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
-from conftest import command, equal, thorough
+from conftest import command, equal, mostly
 from safetensors.torch import load_file
 
 import dcvit
@@ -106,12 +106,7 @@ recipes = {
 }
 
 
-often = [
-    pytest.param(name, marks=() if name in ('paper', 'search') else thorough) for name in recipes
-]
-
-
-@pytest.mark.parametrize('name', often)
+@pytest.mark.parametrize('name', mostly(recipes, ('paper', 'search')))
 def test_two_runs_with_one_seed_are_identical(teacher, digits, name):
     def run(seed):
         return compress(
@@ -144,9 +139,7 @@ def test_augmented_paper_recipe_resumes(teacher, digits, tmp_path):
 
 
 @pytest.mark.parametrize('recipe', ['closed-form', 'fast'])
-@pytest.mark.parametrize(
-    'keep', [pytest.param(0.8, marks=thorough), 0.5, pytest.param(0.2, marks=thorough)]
-)
+@pytest.mark.parametrize('keep', mostly((0.8, 0.5, 0.2), (0.5,)))
 def test_recovery_helps_where_it_was_not_trained(teacher, digits, recipe, keep):
     test = normalise(digits['test'], data_config(teacher)), digits['test_y']
     made = compress(teacher, digits['train'], n=100, keep_macs=keep, recipe=recipe, labelled=test)
@@ -199,7 +192,7 @@ def test_searched_run_resumes(teacher, digits, tmp_path):
         assert equal(first, weights) and said_again == said, pieces[:n]
 
 
-@pytest.mark.parametrize('batch', [pytest.param(1, marks=thorough), 16])
+@pytest.mark.parametrize('batch', mostly((1, 16), (16,)))
 def test_latency_budget(teacher, digits, batch):
     "What is reported is what was measured; how near it comes is a benchmark's matter"
     how = dict(keep_latency=0.8, latency_batch=batch, recipe='closed-form')

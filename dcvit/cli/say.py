@@ -55,11 +55,9 @@ def _budget_lines(report):
             f"predicted {ms['predicted_ms']:.2f}, measured {ms['measured_ms']:.2f}"
         )
 
-# %% ../../nbs/cli/say.ipynb #d6047b29
+# %% ../../nbs/cli/say.ipynb #d2eb1e7e
 def _gradient_line(g):
-    kept = (
-        'kept' if g['kept'] else 'put back, because the check images got further from the teacher'
-    )
+    kept = 'kept' if g['kept'] else 'put back: the check images got further from the teacher'
     return f"gradients   {g['steps']} steps at {g['lr']:.4g} of the size of each weight, {kept}"
 
 # %% ../../nbs/cli/say.ipynb #f4b60688

@@ -92,7 +92,7 @@ def distance(
         return kl(teacher_out, student_out)
     return distances(teacher_out, student_out, classes).mean().item()
 
-# %% ../../nbs/images/measure.ipynb #fd0093de
+# %% ../../nbs/images/measure.ipynb #55129685
 class Judge:
     "Compares students with the teacher on some images"
 
@@ -116,6 +116,10 @@ class Judge:
         out = self.outputs(student, first)
         tempered = self.tempered and self.classes > 1
         return out / temperature(self.expected, out) if tempered else out
+
+    def distances(self, student: nn.Module) -> torch.Tensor:
+        "Distance of the student's outputs from the teacher's, for each image `[n]`"
+        return distances(self.expected, self.compared(student), self.classes)
 
     def loss(self, student: nn.Module, first: int = 0) -> float:
         "Distance of the student's outputs from the teacher's; lower is better"

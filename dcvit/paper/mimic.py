@@ -28,7 +28,7 @@ __all__ = ['MimicNumbers', 'order_of', 'steps_per_epoch', 'mimic_loss', 'gradien
 from .targets import Targets
 from .updated import updated
 
-# %% ../../nbs/paper/mimic.ipynb #5d22705a
+# %% ../../nbs/paper/mimic.ipynb #b486ea00
 @dataclass(frozen=True)
 class MimicNumbers(ViewNumbers):
     "Numbers of mimicking; the defaults are the paper's"
@@ -43,6 +43,10 @@ class MimicNumbers(ViewNumbers):
     tokens: str = one_of('all', 'cls')  # mimic 'all' tokens or the 'cls' token
     rise_length: int = 0  # steps over which the learning rate rises in a line
     minutes: float = 0.0  # stop after so many, wherever the machine is then; 0: no limit
+
+    def deadline(self) -> float:
+        "When training that begins now must end, by the monotonic clock"
+        return time.monotonic() + 60 * (self.minutes or math.inf)
 
     def groups(self, parameters: list) -> list:
         "Parameter groups of the optimizer, each with its peak learning rate"
@@ -173,11 +177,20 @@ class _Warmup:
     def at(self, epoch):
         return min(epoch / self.epochs, 1.0) if self.epochs >= 1 else 1.0
 
-# %% ../../nbs/paper/mimic.ipynb #b7864c9a
+# %% ../../nbs/paper/mimic.ipynb #d82cfba9
 class Training:
     "A student on its way: optimizer, schedule, and the order of the images"
 
-    def __init__(self, student, targets, numbers, idx, steps, last, seed):
+    def __init__(
+        self,
+        student: nn.Module,  # changed
+        targets: Targets,  # the teacher's features of the few-shot images
+        numbers: MimicNumbers,
+        idx: torch.Tensor,  # images to train on
+        steps: int,  # how many there will be
+        last: int,  # index of the last compressed block: how far gradients are needed
+        seed: int,  # order of the images
+    ):
         per_epoch = steps_per_epoch(len(idx), numbers.batch)
         trainable = _trainable(student, targets.teacher, numbers, last)
         groups = numbers.groups(trainable)
@@ -206,9 +219,13 @@ class Training:
             )
         bar.set_postfix(loss=f'{self.losses[-1].item():.4f}')
 
-    def run(self, progress: bool = True, desc: str = 'mimic'):
-        "Make the steps, one each time that the next is asked for; ends early where the minutes are over"
-        end = time.monotonic() + 60 * (self.numbers.minutes or float('inf'))
+    def run(
+        self,
+        end: float = math.inf,  # when to stop after the step that is made then; see `deadline`
+        progress: bool = True,  # show a bar
+        desc: str = 'mimic',  # its label
+    ):
+        "Make the steps, one each time that the next is asked for"
         bar = tqdm(range(1, self.steps + 1), desc=desc, disable=not progress)
         for step in bar:
             self.step()
@@ -219,7 +236,7 @@ class Training:
             if over:
                 return
 
-# %% ../../nbs/paper/mimic.ipynb #11336fc7
+# %% ../../nbs/paper/mimic.ipynb #8270566d
 def mimic(
     student: nn.Module,  # changed
     targets: Targets,  # the teacher's features of the few-shot images
@@ -234,7 +251,7 @@ def mimic(
     every = torch.arange(len(targets))
     steps = numbers.steps(length, len(targets))
     training = Training(student, targets, numbers, every, steps, last, seed)
-    for _ in training.run(progress, desc):
+    for _ in training.run(numbers.deadline(), progress, desc):
         pass
     student.requires_grad_(True)
     return torch.stack(training.losses).tolist() if training.losses else []

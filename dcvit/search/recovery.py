@@ -63,7 +63,7 @@ def _stage(run, name, student, work):
     run.clock(name)
     return said
 
-# %% ../../nbs/search/recovery.ipynb #ab94b90d
+# %% ../../nbs/search/recovery.ipynb #32272cce
 def recover(
     student: nn.Module,  # changed
     run: Run,
@@ -74,7 +74,7 @@ def recover(
 ):
     "Make a student predict what the teacher predicts, by those stages that the recipe asks for"
     if recipe.refit:
-        _stage(run, 'refit', student, lambda: _refitted(run, student, structure, judge))
+        _stage(run, 'refit', student, partial(_refitted, run, student, structure, judge))
     if recipe.step_length:
         trained = partial(by_gradient, student, run, recipe, judge)
         notes['gradients'] = _stage(run, 'mimic', student, trained)

@@ -1,5 +1,6 @@
 "What the experiments write and the pages read: methods by name, structures as text, tables and figures of results"
 
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -56,11 +57,14 @@ def load(teacher, data):
     return model, image_files(f'{data}/train'), normalise(pixels, cfg), labels
 
 
-def few_shot_sets(source, cfg, n, seeds):
-    "`(images, seed, few-shot set)` for all these numbers of images and seeds, as words"
-    for count in numbers(n, int):
-        for seed in numbers(seeds, int):
-            yield count, seed, few_shot(source, cfg, count, seed)
+def few_shot_sets(table, source, cfg, n, seeds, keeps, **keys):
+    "`(few-shot set, keys of a row)` for these numbers of images, seeds and budgets, as words; those the table lacks"
+    for count, seed in product(numbers(n, int), numbers(seeds, int)):
+        few = few_shot(source, cfg, count, seed)
+        for keep in numbers(keeps):
+            row = dict(**keys, n=count, seed=seed, keep=keep)
+            if not table.has(**row):
+                yield few, row
 
 
 def measured(made, judge, labels):

@@ -6,7 +6,7 @@ one folder per class.
 python nbs/experiments/held_out.py demo --out nbs/results/held_out_digits.csv
 """
 
-from common import Table, few_shot_sets, load, numbers
+from common import Table, few_shot_sets, load
 from fastcore.script import Param, call_parse
 
 import dcvit
@@ -26,13 +26,9 @@ def main(
     "Compress in closed form and append a row for each student"
     model, source, x, labels = load(teacher, data)
     judge, table = Judge(model, x), Table(out)
-    for count, seed, few in few_shot_sets(source, data_config(model), n, seeds):
-        for keep in numbers(keeps):
-            keys = dict(n=count, seed=seed, keep=keep)
-            if table.has(**keys):
-                continue
-            how = dict(recipe='closed-form', seed=seed, timing=False, progress=False)
-            made = dcvit.compress(model, few.images or few.pixels, keep_macs=keep, **how)
-            check, chosen = made.report['fidelity']['check'], made.report['search']
-            test = judge.scores(made.model, labels)
-            table.add(**keys, check=check['kl'], test=test['kl'], chosen=chosen['loss'])
+    for few, keys in few_shot_sets(table, source, data_config(model), n, seeds, keeps):
+        how = dict(recipe='closed-form', seed=keys['seed'], timing=False, progress=False)
+        made = dcvit.compress(model, few.images or few.pixels, keep_macs=keys['keep'], **how)
+        check, chosen = made.report['fidelity']['check'], made.report['search']
+        test = judge.scores(made.model, labels)
+        table.add(**keys, check=check['kl'], test=test['kl'], chosen=chosen['loss'])

@@ -3,7 +3,7 @@
 python nbs/experiments/stages.py TEACHER.json DATA --n 50 --out nbs/results/cifar_stages.csv
 """
 
-from common import Table, few_shot_sets, load, numbers, to_text
+from common import Table, few_shot_sets, load, to_text
 from fastcore.script import Param, call_parse
 
 import dcvit
@@ -52,14 +52,8 @@ def main(
     judge = Judge(model, x)
     table = Table(out)
     own = top1(judge.expected, labels)
-    for count, seed, few in few_shot_sets(source, data_config(model), n, seeds):
-        for q in numbers(keep):
-            keys = dict(n=count, seed=seed, keep=q)
-            if table.has(**keys):
-                continue
-            made, structure = students(model, few, q, seed)
-            for stage, student in made.items():
-                scores = judge.scores(student, labels)
-                table.add(
-                    **keys, stage=stage, **scores, top1_teacher=own, blocks=to_text(structure)
-                )
+    for few, keys in few_shot_sets(table, source, data_config(model), n, seeds, keep):
+        made, structure = students(model, few, keys['keep'], keys['seed'])
+        for stage, student in made.items():
+            scores = judge.scores(student, labels)
+            table.add(**keys, stage=stage, **scores, top1_teacher=own, blocks=to_text(structure))
