@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 # %% auto #0
-__all__ = ['Splits', 'split', 'Batches', 'spread']
+__all__ = ['Splits', 'split', 'Batches', 'spread', 'order_of', 'steps_per_epoch']
 
 # %% ../../nbs/images/splits.ipynb #868060e1
 @dataclass(frozen=True)
@@ -73,3 +73,27 @@ def spread(
 ) -> torch.Tensor:
     "Indices of up to `most` of `n` images, spread evenly, because images often come sorted by class"
     return torch.linspace(0, n - 1, min(n, most)).long()
+
+# %% ../../nbs/images/splits.ipynb #f5bb714f
+def order_of(
+    n: int,  # images
+    batch: int,  # images per step
+    seed: int,
+):
+    "Endless `(epoch, indices)` of `n` images"
+    generator = torch.Generator().manual_seed(seed)
+    size = min(n, batch)
+    epoch = 0
+    while True:
+        shuffled = torch.randperm(n, generator=generator)
+        for j in range(n // size):
+            yield epoch, shuffled[j * size : (j + 1) * size]
+        epoch += 1
+
+# %% ../../nbs/images/splits.ipynb #7d725b4f
+def steps_per_epoch(
+    n: int,  # images
+    batch: int,  # images per step
+) -> int:
+    "Full batches in an epoch over `n` images"
+    return n // min(n, batch)

@@ -60,7 +60,7 @@ class Average:
         for mean, now in zip(self.model.parameters(), student.parameters()):
             mean.lerp_(now, 1 - stays)
 
-# %% ../../nbs/search/gradients.ipynb #7fb9e9b7
+# %% ../../nbs/search/gradients.ipynb #dc22068a
 few_to_judge = 20  # with fewer check images, only clear harm is believed
 
 
@@ -73,7 +73,7 @@ def is_clearly_harmed(
         return True
     return is_closer(after, before) or bool(after.mean() > 2 * before.mean())
 
-
+# %% ../../nbs/search/gradients.ipynb #f10f3266
 def is_harmed(
     before: torch.Tensor,  # distance of each check image from the teacher `[n]`
     after: torch.Tensor,  # the same later
@@ -123,7 +123,7 @@ class _Descent:
         student = copied(self.start)
         return Training(student, self.targets, numbers, self.seen, steps, last, seed)
 
-# %% ../../nbs/search/gradients.ipynb #43a7cb79
+# %% ../../nbs/search/gradients.ipynb #3ec5fc66
 def _descend(descent, lr, gives_up):
     "`(student, learning rate, steps)`; None where it gives up because of clear harm"
     training = descent.training(lr)
@@ -133,7 +133,7 @@ def _descend(descent, lr, gives_up):
                 return None
     return student, lr, step
 
-
+# %% ../../nbs/search/gradients.ipynb #c4c492d6
 def _first_without_harm(descent):
     "What `_descend` makes at the first rate that does no clear harm early, or else at the lowest"
     *larger, lowest = (descent.recipe.lr * factor for factor in rate_factors)
