@@ -20,7 +20,7 @@ from dcvit.cli.main import run
 from dcvit.images.config import data_config
 from dcvit.model.budget import budget, uniform
 from dcvit.model.reading import read
-from dcvit.model.structure import Left, whole
+from dcvit.model.structure import Left, Structure, whole
 from dcvit.model.surgery import prune
 from dcvit.model.tracing import count_macs, input_shape
 from dcvit.ship import standalone
@@ -141,6 +141,47 @@ def test_tokens_of_a_tampered_folder(tmp_path, tokens, fault):
         tokens = tokens[:1] * len(description['blocks'])
     path.write_text(json.dumps(dict(description, tokens=tokens)))
     with pytest.raises(DcvitError, match='tokens'):
+        dcvit.load(tmp_path / 's')
+
+
+def narrow_heads(net):
+    "Heads of other widths in every block that has several"
+    lefts = (replace(left, widths=(9, 20)) if left.mixer else left for left in unevenly(net).blocks)
+    return Structure(tuple(lefts))
+
+
+def test_narrow_heads(tmp_path, fault):
+    "A student with narrower heads, alone and with fewer tokens: folder, plain loader, other formats"
+    fault('a student with narrower heads, in ONNX and torch.export', 'the same predictions')
+
+    def merging(net):
+        return replace(narrow_heads(net), tokens=(90, 70, *[50] * (len(net) - 2)))
+
+    for name, structure in dict(narrow=narrow_heads, merging=merging).items():
+        folder = tmp_path / name
+        student = student_of('test_vit', folder, structure)
+        x = torch.randn(2, *input_shape(student))
+        with torch.no_grad():
+            assert torch.equal(dcvit.load(folder)(x), student(x))
+        torch.testing.assert_close(standalone.load_plain(folder)(x), student(x))
+        found = export_student(folder, photos(student), ('onnx', 'program'))
+        for kind in ('onnx', 'program'):
+            assert found[kind]['same_top1'] == 100
+            assert found[kind]['relative'] <= 1e-4
+        with pytest.raises(DcvitError, match='narrower heads'):
+            to_timm(student, tmp_path / 'no')
+
+
+@pytest.mark.parametrize('widths', ['all', 3, [], [9], [9, 9, 9], [0, 9], [9, 9.5], [9, 9**9]])
+def test_widths_of_a_tampered_folder(tmp_path, widths, fault):
+    fault('a student folder with widths of heads that do not fit', 'one sentence')
+    student_of('test_vit', tmp_path / 's', narrow_heads)
+    path = tmp_path / 's' / 'structure.json'
+    description = json.loads(path.read_text())
+    for block in description['blocks']:
+        block['widths'] = widths
+    path.write_text(json.dumps(description))
+    with pytest.raises(DcvitError, match='wide|widths|narrowed'):
         dcvit.load(tmp_path / 's')
 
 

@@ -37,11 +37,20 @@ def net(name):
     return read(model(name))
 
 
+def narrower(left, widths):
+    "The same with heads of these widths, where it has heads"
+    return replace(left, widths=widths) if left.mixer else left
+
+
 def structures(name):
     n = net(name)
 
     def left(b):
-        return st.builds(Left, st.integers(0, b.mixer.units), st.integers(0, b.mlp.units))
+        found = st.builds(Left, st.integers(0, b.mixer.units), st.integers(0, b.mlp.units))
+        if b.mixer.widths is None:
+            return found
+        width = st.integers(1, b.mixer.widths.whole)
+        return st.builds(narrower, found, st.none() | st.tuples(width, width))
 
     return st.tuples(*map(left, n.blocks)).map(Structure)
 

@@ -133,9 +133,9 @@ def compress(
     print(f'saved       {dest}')
     return result
 
-# %% ../../nbs/cli/compressing.ipynb #457a0513
+# %% ../../nbs/cli/compressing.ipynb #7eabe0eb
 def demo(
-    keep_macs: float = 0.35,  # fraction of the teacher's MACs to keep
+    keep_macs: float = 0.15,  # fraction of the teacher's MACs to keep
     out: str = 'out/demo',  # folder for the student
     seed: int = 0,  # random seed
     quiet: store_true = False,  # no bars

@@ -55,8 +55,10 @@ def _budget_lines(report):
             f"predicted {ms['predicted_ms']:.2f}, measured {ms['measured_ms']:.2f}"
         )
 
-# %% ../../nbs/cli/say.ipynb #d2eb1e7e
+# %% ../../nbs/cli/say.ipynb #6cef671c
 def _gradient_line(g):
+    if not g['steps']:
+        return 'gradients   none: there was nothing to gain'
     kept = 'kept' if g['kept'] else 'put back: the check images got further from the teacher'
     return f"gradients   {g['steps']} steps at {g['lr']:.4g} of the size of each weight, {kept}"
 

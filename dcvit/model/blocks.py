@@ -13,7 +13,7 @@ from torch import nn
 from ..base.errors import DcvitError
 
 # %% auto #0
-__all__ = ['known', 'PARTS', 'Cost', 'Layers', 'Part', 'Spec', 'key_of', 'register', 'Block', 'Network', 'named_blocks']
+__all__ = ['known', 'PARTS', 'WIDTHS', 'Cost', 'Layers', 'Part', 'Spec', 'key_of', 'register', 'Block', 'Network', 'named_blocks']
 
 # %% ../../nbs/model/blocks.ipynb #09ac06da
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Layers:
         ''  # batch norm that follows `out`: its running mean can take what a missing bias cannot
     )
 
-# %% ../../nbs/model/blocks.ipynb #41f5a470
+# %% ../../nbs/model/blocks.ipynb #9f5fd0d4
 @dataclass(frozen=True)
 class Part:
     "One branch of a block, which can be kept whole, in part, or not at all"
@@ -61,17 +61,20 @@ class Part:
     pair: Cost = Cost()  # cost of each pair of units
     layers: Layers = None  # where the units are; None: nothing inside can be narrowed or refitted
     optional: bool = True  # whether the part can go while the other stays
+    widths: object = None  # `Widths` inside its units, where these can be cut
 
     def at(
         self,
         n: int,  # units kept, 0 to `units`
+        widths: tuple = None,  # dimensions `(qk, v)` left inside each; None: all
     ) -> Cost:
         "Cost with `n` units kept"
         if not 0 <= n <= self.units:
             raise DcvitError(f'{n} units asked of a part that has {self.units}')
         if n == 0:
             return Cost()
-        return self.fixed + self.unit * n + self.pair * (n * n)
+        saved = self.widths.saved(*widths) * n if widths else Cost()
+        return self.fixed + self.unit * n + self.pair * (n * n) - saved
 
     @property
     def whole(self) -> Cost:
@@ -84,7 +87,8 @@ class Part:
     ) -> Part:
         "The same part with each of its costs changed"
         prices = dict(unit=self.unit, fixed=self.fixed, pair=self.pair)
-        return replace(self, **{name: change(price) for name, price in prices.items()})
+        changed = {name: change(price) for name, price in prices.items()}
+        return replace(self, **changed, widths=self.widths and self.widths.repriced(change))
 
 # %% ../../nbs/model/blocks.ipynb #bfdef726
 def _always(block):
@@ -149,8 +153,9 @@ register(
     ),
 )
 
-# %% ../../nbs/model/blocks.ipynb #5c30a981
+# %% ../../nbs/model/blocks.ipynb #5df51cf2
 PARTS = ('mixer', 'mlp')  # names of the two parts of a block, in the order they run
+WIDTHS = ('qk', 'v')  # what is inside a head: dimensions to compare along, and to pass on
 
 # %% ../../nbs/model/blocks.ipynb #99c8e8b9
 @dataclass(frozen=True)

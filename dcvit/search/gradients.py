@@ -100,7 +100,10 @@ def averaged(
         average.take_in(training.student)
         yield step, average.model
 
-# %% ../../nbs/search/gradients.ipynb #86e4dff3
+# %% ../../nbs/search/gradients.ipynb #4bf177a2
+_as_good_as_equal = 1e-4  # KL from the teacher's predictions
+
+
 class _Descent:
     "The gradient stage of one student"
 
@@ -114,6 +117,11 @@ class _Descent:
         self.seen = run.few.splits.seen if self.judged else torch.arange(len(run.few))
         self.before = judge.distances(student)
         self.end = recipe.deadline()
+
+    @property
+    def nothing_to_gain(self):
+        "Whether the student predicts what the teacher does already, on images that it has not seen"
+        return self.judged and self.judge.classes and self.before.mean() < _as_good_as_equal
 
     def training(self, lr):
         "The training of a copy of the student"
@@ -145,7 +153,7 @@ def _first_without_harm(descent):
             return found
     return _descend(descent, lowest, gives_up=False)
 
-# %% ../../nbs/search/gradients.ipynb #0378be72
+# %% ../../nbs/search/gradients.ipynb #c193ca89
 def by_gradient(
     student: nn.Module,  # changed, where that brings it closer to the teacher
     run: Run,
@@ -156,6 +164,8 @@ def by_gradient(
     if not classes_of(run.teacher):
         recipe = replace(recipe, logits=0.0)
     descent = _Descent(student, run, recipe, judge)
+    if descent.nothing_to_gain:
+        return dict(lr=0.0, steps=0, kept=False, micro_batches=1)
     found, lr, steps = _first_without_harm(descent)
     kept = not (descent.judged and is_harmed(descent.before, judge.distances(found)))
     if kept:

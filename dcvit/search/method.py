@@ -21,9 +21,10 @@ from ..paper.invert import InversionNumbers
 # %% auto #0
 __all__ = ['SearchRecipe', 'by_search']
 
-# %% ../../nbs/search/method.ipynb #eda76b35
+# %% ../../nbs/search/method.ipynb #b933540b
 from ..paper.mimic import MimicNumbers
 from .assemble import assemble
+from .bases import directions_of
 from .candidates import Contest, search
 from .fewer import Fewer
 from .folds import cross_fitted
@@ -35,7 +36,7 @@ from .replay import Replay, first_changed
 from .solver import best
 from .statistics import statistics_of, take_in
 
-# %% ../../nbs/search/method.ipynb #0cae1fd0
+# %% ../../nbs/search/method.ipynb #d141f643
 @dataclass(frozen=True)
 class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     "Every number of the search; the defaults are those of `fast`"
@@ -52,6 +53,7 @@ class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     views: int = 80  # distinct augmented views per image
     space: str = one_of('search', 'uniform')  # any heads and hidden sizes, or one ratio
     fewer: bool = True  # let students see fewer pixels or tokens, where the budget is in MACs
+    widths: bool = True  # let heads be narrower inside, where the budget is not in ms
     refit: bool = True  # solve for the output layers in closed form, front to back
     step_length: int = 200  # gradient steps afterwards, in `unit`; 0: none
     rise_length: int = 20  # steps over which the learning rate rises; then it falls in a cosine
@@ -74,7 +76,7 @@ class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     def make(self, run, budget):
         return by_search(run, budget, self)
 
-# %% ../../nbs/search/method.ipynb #00c1e4fd
+# %% ../../nbs/search/method.ipynb #1d2ad3a1
 _scouted = 64  # choosing images that proposals are measured on
 _enough_to_choose = 20  # with fewer choosing images the winner is found by folds
 _fewest_for_folds = 4  # images
@@ -83,10 +85,12 @@ _fewest_for_folds = 4  # images
 class _Finder:
     "From a budget to a structure, with what is measured once"
 
-    def __init__(self, run, fewer=True):
+    def __init__(self, run, recipe):
         self.run = run
-        self.fewer = fewer  # whether students may see fewer pixels or tokens
+        self.fewer = recipe.fewer  # whether students may see fewer pixels or tokens
         self.stats = statistics_of(run)
+        if recipe.widths:
+            self.stats |= directions_of(run, self.stats)
         self.known = {}  # losses of structures on the choosing images
         run.clock('statistics')
 
@@ -181,13 +185,13 @@ def _from_folder(run, weights, meta):
     student.load_state_dict(weights)
     return student, structure, meta['notes']
 
-# %% ../../nbs/search/method.ipynb #751e6101
+# %% ../../nbs/search/method.ipynb #627f010f
 def _assembled(run, budget, recipe):
     "`(student, structure, notes)` in front of recovery, from the run folder or made now"
     kept = run.folder.get('search')
     if kept:
         return _from_folder(run, *kept)
-    finder = _Finder(run, recipe.fewer)
+    finder = _Finder(run, recipe)
     structure, notes = _structure(run, budget, recipe, finder)
     notes['enough'] = _enough(finder, budget, structure) if 'search' in notes else None
     take_in(finder.stats, run.teacher, run.net, run.batches('choose'))

@@ -21,8 +21,8 @@ from ..model.surgery import spans
 from .ridge import Origin, greedy, solve_ridge, strengths
 
 # %% auto #0
-__all__ = ['rows_of', 'solvable', 'weights_of', 'columns', 'Stat', 'output_layer', 'statistics', 'of_others', 'take_in',
-           'statistics_of']
+__all__ = ['rows_of', 'solvable', 'weights_of', 'columns', 'ByError', 'Stat', 'output_layer', 'statistics', 'of_others',
+           'take_in', 'statistics_of']
 
 # %% ../../nbs/search/statistics.ipynb #04c848d0
 def rows_of(
@@ -57,9 +57,21 @@ def columns(layers: Layers, layer: nn.Module, idx: torch.Tensor) -> torch.Tensor
     area = layer.weight[0, 0].numel() if isinstance(layer, nn.Conv2d) else 1
     return spans(spans(idx, layers.width), area)
 
-# %% ../../nbs/search/statistics.ipynb #1645be71
+# %% ../../nbs/search/statistics.ipynb #99b665bc
+class ByError:
+    "What is known by the squared `errors` that are left with 1, 2, ... of something, and the `total` with none"
+
+    def error(self, n: int) -> float:
+        "Squared error with the best `n` left"
+        return float(self.errors[n - 1]) if n else self.total
+
+    def log_errors(self, first: int, stop: int) -> np.ndarray:
+        "Logs of the squared errors with `first` to `stop-1` left"
+        return np.log(np.maximum([self.error(n) for n in range(first, stop)], 1e-12))
+
+# %% ../../nbs/search/statistics.ipynb #54efd1c4
 @dataclass
-class Stat:
+class Stat(ByError):
     "What one part's inputs say about its units"
 
     order: torch.Tensor  # units, the most useful first
@@ -69,14 +81,6 @@ class Stat:
     G: torch.Tensor = None  # covariance of the inputs `[p,p]`; None where it would be too large
     mean: torch.Tensor = None  # of the inputs `[p]`
     rows: int = 0  # how many inputs these were
-
-    def error(self, n: int) -> float:
-        "Squared error with the best `n` units kept and their weights solved"
-        return float(self.errors[n - 1]) if n else self.total
-
-    def log_errors(self, first: int, stop: int) -> np.ndarray:
-        "Logs of the squared errors of `first` to `stop-1` units"
-        return np.log(np.maximum([self.error(n) for n in range(first, stop)], 1e-12))
 
     def pick(self, n: int) -> torch.Tensor:
         "The best `n` units, in order"

@@ -182,7 +182,7 @@ def _without_skips(student):
             model.set_submodule(name, nn.Sequential(*left))
     return model
 
-# %% ../../nbs/ship/formats.ipynb #3f2a8993
+# %% ../../nbs/ship/formats.ipynb #216e465d
 def to_timm(student: nn.Module, folder: str | Path) -> dict:
     "Write timm's hub folder; returns its `architecture` and `args`; raises `DcvitError` where timm cannot build it"
     from timm.models import save_for_hf  # timm takes seconds to import
@@ -191,7 +191,7 @@ def to_timm(student: nn.Module, folder: str | Path) -> dict:
     try:
         arch = describe(model)
     except DcvitError:
-        why = 'its blocks differ in size, one lost its mixer, or it sees fewer pixels or tokens'
+        why = 'blocks differ in size, one lost its mixer, it has narrower heads, or sees fewer pixels or tokens'
         advice = "a recipe with space='uniform' makes students that timm builds"
         raise DcvitError(
             f'timm has no arguments that build this student: {why}; {advice}'

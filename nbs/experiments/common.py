@@ -26,16 +26,28 @@ colors = dict(zip(order, ('C2', 'C3', 'C4', 'C1', 'C0'), strict=True))
 grid = [0.9, 0.75, 0.6, 0.5, 0.4]  # fractions of the teacher's MACs that every method is asked for
 
 
-# structures as text: `3:192 0:76` is three heads and 192 neurons, then no mixer and 76 neurons
+# structures as text: `3:192 0:76` is three heads and 192 neurons, then no mixer and 76 neurons;
+# `3x16/24:192` are heads that compare along 16 dimensions and pass on 24
+
+
+def _block_to_text(left):
+    inside = '' if left.widths is None else 'x{}/{}'.format(*left.widths)
+    return f'{left.mixer}{inside}:{left.mlp}'
 
 
 def to_text(structure):
-    return ' '.join(f'{left.mixer}:{left.mlp}' for left in structure.blocks)
+    return ' '.join(map(_block_to_text, structure.blocks))
+
+
+def _block_from_text(text):
+    mixer, mlp = text.split(':')
+    heads, _, inside = mixer.partition('x')
+    widths = tuple(int(n) for n in inside.split('/')) if inside else None
+    return Left(int(heads), int(mlp), widths)
 
 
 def from_text(text):
-    pairs = (block.split(':') for block in text.split())
-    return Structure(tuple(Left(int(mixer), int(mlp)) for mixer, mlp in pairs))
+    return Structure(tuple(_block_from_text(block) for block in text.split()))
 
 
 # what a script starts from
