@@ -24,9 +24,10 @@ from ..model.reading import read
 # %% auto #0
 __all__ = ['family']
 
-# %% ../../nbs/dense/making.ipynb #8a245f06
+# %% ../../nbs/dense/making.ipynb #93f083d1
 from ..recipes import get_recipe
 from ..search.assemble import assemble
+from ..search.bases import directions
 from ..search.losses import loss_table, probe
 from ..search.replay import Replay
 from ..search.solver import best
@@ -51,7 +52,7 @@ def _anchors(family, low, high, judge, progress):
         found[round(share, 4)] = _anchor(family, budget(family.net, keep_macs=share), judge)
     return found
 
-# %% ../../nbs/dense/making.ipynb #77d21229
+# %% ../../nbs/dense/making.ipynb #63ffa7b9
 def _halves(few):
     "Two halves of the images, each with the other; a single image is both"
     idx = torch.arange(len(few))
@@ -66,7 +67,7 @@ def _solved_on(family, few, device):
     fit, choose = (Batches(few, idx, device=device) for idx in (splits.fit, splits.choose))
     stats = statistics(family.teacher, family.net, fit, choose)
     take_in(stats, family.teacher, family.net, choose)
-    return stats
+    return stats | directions(family.teacher, family.net, stats, fit)
 
 # %% ../../nbs/dense/making.ipynb #446a1ef7
 def _predict(family, structures, few, device, most=256):

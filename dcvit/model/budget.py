@@ -16,18 +16,20 @@ from .structure import Left, Structure
 # %% auto #0
 __all__ = ['InsideHeads', 'Prices', 'exact_prices', 'Budget', 'budget', 'reach', 'largest_ratio', 'uniform']
 
-# %% ../../nbs/model/budget.ipynb #c300863a
+# %% ../../nbs/model/budget.ipynb #a1564096
 @dataclass(frozen=True)
 class InsideHeads:
     "What one dimension inside a head costs"
 
     whole: int  # dimensions in the teacher
-    qk: float  # price of one of a query and a key
-    v: float  # of a value
+    qk: float  # price of one of a query and a key, in the projections
+    v: float  # of one of a value
+    product: float  # of one in the products, of the wider of the two
 
     def saved(self, qk: int, v: int) -> float:
         "What one head with these widths costs less than in the teacher"
-        return (self.whole - qk) * self.qk + (self.whole - v) * self.v
+        projections = (self.whole - qk) * self.qk + (self.whole - v) * self.v
+        return projections + (self.whole - max(qk, v)) * self.product
 
 # %% ../../nbs/model/budget.ipynb #c14a905a
 @dataclass(frozen=True, eq=False)
@@ -51,15 +53,16 @@ class Prices:
         "Price of a student"
         return self.rest + sum(self.left(i, left) for i, left in enumerate(structure.blocks))
 
-# %% ../../nbs/model/budget.ipynb #e7950a04
+# %% ../../nbs/model/budget.ipynb #468ff09f
 def _inside_heads(net, measure):
     "What one dimension inside a head costs, for every block where it can go"
     found = {}
     for block in net.blocks:
         widths = block.mixer.widths
         if widths:
-            qk, v = (getattr(cost, measure) for cost in (widths.qk, widths.v))
-            found[block.index] = InsideHeads(widths.whole, qk, v)
+            costs = widths.qk, widths.v, widths.product
+            prices = (getattr(cost, measure) for cost in costs)
+            found[block.index] = InsideHeads(widths.whole, *prices)
     return found
 
 # %% ../../nbs/model/budget.ipynb #03114ee6

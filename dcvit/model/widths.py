@@ -25,14 +25,15 @@ def is_plain(attn: nn.Module) -> bool:
     between = attn.q_norm, attn.k_norm, attn.norm
     return attn.gate is None and all(isinstance(norm, nn.Identity) for norm in between)
 
-# %% ../../nbs/model/widths.ipynb #9dd42a27
+# %% ../../nbs/model/widths.ipynb #c4d9a647
 @dataclass(frozen=True)
 class Widths:
     "Dimensions inside each head of an attention"
 
     whole: int  # of queries, keys and values in the teacher
-    qk: Cost  # of one dimension of the query and the key of one head
-    v: Cost  # of one dimension of the value of one head
+    qk: Cost  # of one dimension of the query and the key of one head, in the projections
+    v: Cost  # of one dimension of the value
+    product: Cost  # of one dimension in the products, of the wider of the two
 
     def saved(
         self,
@@ -40,16 +41,17 @@ class Widths:
         v: int,  # of values
     ) -> Cost:
         "What one head costs less than in the teacher"
-        return self.qk * (self.whole - qk) + self.v * (self.whole - v)
+        projections = self.qk * (self.whole - qk) + self.v * (self.whole - v)
+        return projections + self.product * (self.whole - max(qk, v))
 
     def repriced(
         self,
         change,  # function of a `Cost`
     ) -> Widths:
         "The same with each of the costs changed"
-        return Widths(self.whole, change(self.qk), change(self.v))
+        return Widths(self.whole, *map(change, (self.qk, self.v, self.product)))
 
-# %% ../../nbs/model/widths.ipynb #15dc1d8d
+# %% ../../nbs/model/widths.ipynb #34f4a3c7
 def _of_row(layer, macs, others):
     "Cost of one of `others` equal rows or columns of a layer, without its bias"
     every, linear = macs
@@ -68,10 +70,10 @@ def widths_of(
     row = _of_row(attn.qkv, macs[f'{path}.qkv'], attn.qkv.out_features) + bias
     column = _of_row(attn.proj, macs[f'{path}.proj'], attn.proj.in_features)
     every, linear = macs[path]
-    product = Cost((every - linear) // (2 * attn.attn_dim))
-    return Widths(attn.head_dim, row * 2 + product, row + column + product)
+    product = Cost((every - linear) // attn.attn_dim)
+    return Widths(attn.head_dim, row * 2, row + column, product)
 
-# %% ../../nbs/model/widths.ipynb #143fc931
+# %% ../../nbs/model/widths.ipynb #71629f71
 class NarrowAttention(nn.Module):
     "timm's attention, with one width for queries and keys and another for values"
 
@@ -101,8 +103,11 @@ class NarrowAttention(nn.Module):
         sizes = [self.num_heads * width for width in (self.qk, self.qk, self.v)]
         q, k, v = (self._heads(part) for part in self.qkv(x).split(sizes, -1))
         drop = self.attn_drop.p if self.training else 0.0
+        if self.qk != self.v:  # fused kernels take one width
+            q, k, v = (F.pad(part, (0, max(self.qk, self.v) - part.shape[-1])) for part in (q, k, v))
         x = F.scaled_dot_product_attention(q, k, v, attn_mask, drop, is_causal, scale=self.scale)
-        return self.proj_drop(self.proj(x.transpose(1, 2).flatten(2)))
+        x = x[..., : self.v].transpose(1, 2).flatten(2)
+        return self.proj_drop(self.proj(x))
 
     def extra_repr(self):
         return f'{self.num_heads} heads, {self.qk} dimensions to compare and {self.v} to pass on'

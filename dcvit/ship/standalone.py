@@ -33,7 +33,7 @@ def put(model, name, weight):
     else:
         module._buffers[leaf] = weight
 
-# %% ../../nbs/ship/standalone.ipynb #559b4f97
+# %% ../../nbs/ship/standalone.ipynb #b43b281a
 class Narrow(torch.nn.Module):
     "Attention whose heads compare tokens along `qk` dimensions and pass on `v`"
 
@@ -41,15 +41,20 @@ class Narrow(torch.nn.Module):
         super().__init__()
         self.sizes = heads * qk, heads * qk, heads * v
         self.heads = heads
+        self.v = v
+        self.wide = max(qk, v)
         self.scale = attn.scale
         self.qkv = attn.qkv
         self.proj = attn.proj
 
+    def as_heads(self, part):
+        part = part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return torch.nn.functional.pad(part, (0, self.wide - part.shape[-1]))
+
     def forward(self, x, attn_mask=None, **kwargs):
-        parts = self.qkv(x).split(self.sizes, -1)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in parts)
+        q, k, v = map(self.as_heads, self.qkv(x).split(self.sizes, -1))
         attend = torch.nn.functional.scaled_dot_product_attention
-        x = attend(q, k, v, attn_mask, scale=self.scale)
+        x = attend(q, k, v, attn_mask, scale=self.scale)[..., : self.v]
         return self.proj(x.transpose(1, 2).flatten(2))
 
 # %% ../../nbs/ship/standalone.ipynb #59fe34ce
