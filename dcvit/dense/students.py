@@ -24,10 +24,10 @@ from ..recipes import get_recipe
 # %% auto #0
 __all__ = ['Family', 'structure_at', 'student_of', 'result_of', 'student_at', 'curve']
 
-# %% ../../nbs/dense/students.ipynb #cf581e52
+# %% ../../nbs/dense/students.ipynb #3e6409b1
 from ..report import costs, environment
 from ..search.assemble import assemble
-from ..search.latency import latency_prices
+from ..search.prices import latency_prices
 from ..search.refit import refit
 from ..search.solver import best
 

@@ -13,7 +13,7 @@ from torch import nn
 from ..base.errors import DcvitError
 
 # %% auto #0
-__all__ = ['known', 'PARTS', 'WIDTHS', 'Cost', 'Layers', 'Part', 'Spec', 'key_of', 'register', 'Block', 'Network', 'named_blocks']
+__all__ = ['known', 'PARTS', 'Cost', 'Layers', 'Part', 'Spec', 'key_of', 'register', 'Block', 'Network', 'named_blocks']
 
 # %% ../../nbs/model/blocks.ipynb #09ac06da
 @dataclass(frozen=True)
@@ -153,9 +153,8 @@ register(
     ),
 )
 
-# %% ../../nbs/model/blocks.ipynb #5df51cf2
+# %% ../../nbs/model/blocks.ipynb #60b542ab
 PARTS = ('mixer', 'mlp')  # names of the two parts of a block, in the order they run
-WIDTHS = ('qk', 'v')  # what is inside a head: dimensions to compare along, and to pass on
 
 # %% ../../nbs/model/blocks.ipynb #99c8e8b9
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from .structure import Left, Structure
 # %% auto #0
 __all__ = ['InsideHeads', 'Prices', 'exact_prices', 'Budget', 'budget', 'reach', 'largest_ratio', 'uniform']
 
-# %% ../../nbs/model/budget.ipynb #a1564096
+# %% ../../nbs/model/budget.ipynb #a1228ffb
 @dataclass(frozen=True)
 class InsideHeads:
     "What one dimension inside a head costs"
@@ -30,6 +30,10 @@ class InsideHeads:
         "What one head with these widths costs less than in the teacher"
         projections = (self.whole - qk) * self.qk + (self.whole - v) * self.v
         return projections + (self.whole - max(qk, v)) * self.product
+
+    def times(self, factor: float) -> InsideHeads:
+        "The same at prices that are higher or lower by a factor"
+        return InsideHeads(self.whole, self.qk * factor, self.v * factor, self.product * factor)
 
 # %% ../../nbs/model/budget.ipynb #c14a905a
 @dataclass(frozen=True, eq=False)

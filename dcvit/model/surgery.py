@@ -18,8 +18,7 @@ from .tokens import seeing
 from .widths import NarrowAttention, cut_rows
 
 # %% auto #0
-__all__ = ['narrow', 'spans', 'keep_units', 'narrow_heads', 'edited', 'edit_block', 'pick_random', 'pick_largest', 'seed_of',
-           'prune']
+__all__ = ['narrow', 'spans', 'keep_units', 'edited', 'edit_block', 'pick_random', 'pick_largest', 'seed_of', 'prune']
 
 # %% ../../nbs/model/surgery.ipynb #1a3ed2d2
 def _outputs(layer):
@@ -120,12 +119,8 @@ def _narrow_part(module, part, n, idx):
         idx = torch.arange(n) if idx is None else idx.cpu()
         keep_units(module, part.layers, part.units, idx)
 
-# %% ../../nbs/model/surgery.ipynb #15959298
-def narrow_heads(
-    module: nn.Module,  # a block of the student, with the heads that are left; changed
-    block: Block,  # what `read` says about it
-    left: Left,
-):
+# %% ../../nbs/model/surgery.ipynb #3931674f
+def _narrow_heads(module, block, left):
     "Leave the first dimensions inside every head of a block"
     attn = module.get_submodule(block.spec.attn)
     whole = block.mixer.widths.whole
@@ -141,7 +136,7 @@ def _one_branch(module, spec, which):
         return Branch(module, spec.mlp, (spec.skips[0], spec.skips[1], ''), spec.args)
     return Branch(module, spec.mixer, ('', *spec.skips), spec.args)
 
-# %% ../../nbs/model/surgery.ipynb #bfae77dc
+# %% ../../nbs/model/surgery.ipynb #6328f5d8
 def edited(
     module: nn.Module,  # the teacher's block; changed
     block: Block,  # what `read` says about it
@@ -153,7 +148,7 @@ def edited(
     for which in reversed(PARTS):
         _narrow_part(module, block.part(which), left.of(which), (keep or {}).get(which))
     if left.widths is not None:
-        narrow_heads(module, block, left)
+        _narrow_heads(module, block, left)
     if left.gone:
         return Skip()
     if block.mixer.units and not left.mixer:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from .blocks import Cost
 
 # %% auto #0
-__all__ = ['is_plain', 'Widths', 'widths_of', 'NarrowAttention', 'cut_rows']
+__all__ = ['WIDTHS', 'is_plain', 'Widths', 'widths_of', 'NarrowAttention', 'cut_rows']
 
 # %% ../../nbs/model/widths.ipynb #39cf31d5
 def is_plain(attn: nn.Module) -> bool:
@@ -25,7 +25,10 @@ def is_plain(attn: nn.Module) -> bool:
     between = attn.q_norm, attn.k_norm, attn.norm
     return attn.gate is None and all(isinstance(norm, nn.Identity) for norm in between)
 
-# %% ../../nbs/model/widths.ipynb #c4d9a647
+# %% ../../nbs/model/widths.ipynb #c435d793
+WIDTHS = ('qk', 'v')  # what is inside a head: dimensions to compare along, and to pass on
+
+
 @dataclass(frozen=True)
 class Widths:
     "Dimensions inside each head of an attention"
@@ -104,7 +107,9 @@ class NarrowAttention(nn.Module):
         q, k, v = (self._heads(part) for part in self.qkv(x).split(sizes, -1))
         drop = self.attn_drop.p if self.training else 0.0
         if self.qk != self.v:  # fused kernels take one width
-            q, k, v = (F.pad(part, (0, max(self.qk, self.v) - part.shape[-1])) for part in (q, k, v))
+            q, k, v = (
+                F.pad(part, (0, max(self.qk, self.v) - part.shape[-1])) for part in (q, k, v)
+            )
         x = F.scaled_dot_product_attention(q, k, v, attn_mask, drop, is_causal, scale=self.scale)
         x = x[..., : self.v].transpose(1, 2).flatten(2)
         return self.proj_drop(self.proj(x))

@@ -36,7 +36,7 @@ from .replay import Replay, first_changed
 from .solver import best
 from .statistics import statistics_of, take_in
 
-# %% ../../nbs/search/method.ipynb #d141f643
+# %% ../../nbs/search/method.ipynb #2da2830c
 @dataclass(frozen=True)
 class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     "Every number of the search; the defaults are those of `fast`"
@@ -53,7 +53,7 @@ class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     views: int = 80  # distinct augmented views per image
     space: str = one_of('search', 'uniform')  # any heads and hidden sizes, or one ratio
     fewer: bool = True  # let students see fewer pixels or tokens, where the budget is in MACs
-    widths: bool = True  # let heads be narrower inside, where the budget is not in ms
+    widths: bool = True  # let heads be narrower inside
     refit: bool = True  # solve for the output layers in closed form, front to back
     step_length: int = 200  # gradient steps afterwards, in `unit`; 0: none
     rise_length: int = 20  # steps over which the learning rate rises; then it falls in a cosine
@@ -76,8 +76,8 @@ class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     def make(self, run, budget):
         return by_search(run, budget, self)
 
-# %% ../../nbs/search/method.ipynb #1d2ad3a1
-_scouted = 64  # choosing images that proposals are measured on
+# %% ../../nbs/search/method.ipynb #dd5bdc47
+_scouted = 32  # choosing images that proposals are measured on
 _enough_to_choose = 20  # with fewer choosing images the winner is found by folds
 _fewest_for_folds = 4  # images
 
@@ -108,7 +108,7 @@ class _Finder:
 
     @cached_property
     def scout(self):
-        "Compares students with the teacher on up to 64 of the choosing images"
+        "Compares students with the teacher on up to 32 of the choosing images"
         choose = self.run.few.splits.choose
         if len(choose) <= _scouted:
             return self.judge

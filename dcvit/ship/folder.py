@@ -88,13 +88,13 @@ def _narrowed(student):
             found[name] = dict(heads=module.num_heads, qk=module.qk, v=module.v)
     return found
 
-# %% ../../nbs/ship/folder.ipynb #3591874b
+# %% ../../nbs/ship/folder.ipynb #d6b15df2
 def edits(
     reference: nn.Module,  # the teacher's class, unpruned; weights do not matter
     student: nn.Module,
     structure: Structure,
 ) -> dict:
-    "What makes the student out of the teacher's class: modules `gone`, new `sizes`, heads `narrowed`, images `shrunk`, tokens `merged`"
+    "What makes the student out of the teacher's class, by the kind of change"
     gone, sizes = {}, {}
     for block, left in zip(read(reference).blocks, structure.blocks):
         gone |= _gone(reference, block, left)
