@@ -16,7 +16,7 @@ from .widths import WIDTHS
 
 # %% auto #0
 __all__ = ['Left', 'Structure', 'intact', 'whole', 'check_length', 'cost', 'changed', 'check_left', 'allows', 'to_json',
-           'from_json', 'part_name', 'named_part', 'draw']
+           'from_json', 'part_name', 'named_part']
 
 # %% ../../nbs/model/structure.ipynb #9dffe681
 @dataclass(frozen=True)
@@ -124,15 +124,15 @@ def _check_widths(block, left):
             f'{block.name}: heads are from 1 to {widths.whole} wide, not {left.widths}'
         )
 
-# %% ../../nbs/model/structure.ipynb #5a010950
+# %% ../../nbs/model/structure.ipynb #0e20e3bd
 def check_left(block: Block, left: Left):
     "Raise `DcvitError` if `block` cannot be left so"
+    if left.widths is not None:
+        _check_widths(block, left)
     if left.gone:
         if not block.droppable:
             raise DcvitError(f'{block.name} cannot be dropped: it does more than add to its input')
         return
-    if left.widths is not None:
-        _check_widths(block, left)
     for which in ('mlp', 'mixer'):
         part = block.part(which)
         if part.units and not left.of(which) and not part.optional:
@@ -231,52 +231,3 @@ def named_part(name: str) -> tuple:
     "The block's index and the part, from `part_name`"
     i, which = name.split('.')
     return int(i), which
-
-# %% ../../nbs/model/structure.ipynb #627f5126
-def _mega_macs(net, structure, which):
-    "Millions of MACs that are left of one part of every block"
-    found = []
-    for block, left in zip(net.blocks, structure.blocks):
-        widths = left.widths if which == 'mixer' else None
-        found.append(block.part(which).at(left.of(which), widths).macs / 1e6)
-    return found
-
-# %% ../../nbs/model/structure.ipynb #2474ae51
-def _draw_tokens(ax, tokens):
-    "A line on an axis of its own"
-    right = ax.twinx()
-    right.plot(range(len(tokens)), tokens, color='0.3', marker='.')
-    right.set(ylabel='tokens that leave', ylim=(0, None))
-    right.grid(False)
-
-# %% ../../nbs/model/structure.ipynb #1f59ca78
-def _write_widths(ax, structure, mixers, mlps):
-    "How wide narrowed heads are, for queries and keys over values, inside the mixers"
-    for x, (left, mixer, mlp) in enumerate(zip(structure.blocks, mixers, mlps)):
-        if left.widths is not None:
-            text = '{}\n{}'.format(*left.widths)
-            ax.text(x, mlp + mixer / 2, text, fontsize=6, ha='center', va='center')
-
-# %% ../../nbs/model/structure.ipynb #2391759d
-def draw(
-    net: Network,
-    structure: Structure,
-    ax=None,  # matplotlib axes; None: a new figure
-    title: str = '',  # shown above the bars
-):
-    "Draw what is left of every block as a bar; returns the axes"
-    import matplotlib.pyplot as plt
-
-    ax = ax or plt.subplots(figsize=(max(4, 0.45 * len(net)), 2.6))[1]
-    x = range(len(net))
-    mixers, mlps = (_mega_macs(net, structure, which) for which in ('mixer', 'mlp'))
-    ax.bar(x, [b.whole.macs / 1e6 for b in net.blocks], color='0.9', label='removed')
-    ax.bar(x, mlps, color='#4C72B0', label='MLP')
-    ax.bar(x, mixers, bottom=mlps, color='#DD8452', label='mixer')
-    _write_widths(ax, structure, mixers, mlps)
-    ax.set(xlabel='block', ylabel='M MACs', title=title, xticks=[*x])
-    ax.grid(False)
-    ax.legend(frameon=False, loc='upper left', bbox_to_anchor=(1.2 if structure.tokens else 1, 1))
-    if structure.tokens:
-        _draw_tokens(ax, structure.tokens)
-    return ax

@@ -21,11 +21,13 @@ from ..paper.invert import InversionNumbers
 # %% auto #0
 __all__ = ['SearchRecipe', 'by_search']
 
-# %% ../../nbs/search/method.ipynb #b933540b
+# %% ../../nbs/search/method.ipynb #21136d74
+from .contest import Contest
+
 from ..paper.mimic import MimicNumbers
 from .assemble import assemble
 from .bases import directions_of
-from .candidates import Contest, search
+from .candidates import search
 from .fewer import Fewer
 from .folds import cross_fitted
 from .gradients import relative_rates

@@ -3,7 +3,7 @@
 TEACHER is a JSON file that names a timm model (see `dcvit.load_teacher`), or the name of a timm model; WEIGHTS are
 local ones. IMAGES has one folder per class, or photographs whose names begin with an ImageNet id
 (n01440764_tench.jpg), at least one of each of the 1000 classes. A part of them compresses, another part tests.
-The recipe `units` is `closed-form` whose students see as many pixels and tokens as their teacher.
+The recipe `units` is `closed-form` that leaves out heads, neurons and blocks, and nothing else.
 
 python nbs/experiments/real.py tf_efficientnet_lite0 IMAGES --weights FILE.pth --n 500 --tests 500
 python nbs/experiments/real.py TEACHER.json IMAGES --n 200 --tests 600 --recipes closed-form --keeps .75,.5
@@ -174,7 +174,9 @@ def fill(table, keys, bench, recipe, arch):
                 row = bench.row_before_gradients(made, run_dir)
                 table.add(**keys, recipe='closed-form', **row)
     else:
-        asked = replace(get_recipe('closed-form'), fewer=False) if recipe == 'units' else recipe
+        asked = recipe
+        if recipe == 'units':
+            asked = replace(get_recipe('closed-form'), fewer=False, widths=False)
         table.add(**keys, recipe=recipe, **bench.row(bench.compressed(asked, keep, arch)))
 
 
