@@ -5,9 +5,8 @@
 # %% ../nbs/onepage.ipynb #55085ff9
 from __future__ import annotations
 
-from .model.drawing import draw
-
 from .model.blocks import Network
+from .model.drawing import draw
 from .model.structure import Structure
 
 # %% auto #0

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import torch
-from ..model.drawing import draw
 
 from ..base.flipbook import Flipbook, picture
 from .students import Family
 from ..images.config import mean_std
 from ..images.measure import logits
+from ..model.drawing import draw
 from ..model.structure import cost
 
 # %% auto #0

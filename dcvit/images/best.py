@@ -11,10 +11,11 @@ from torch import nn
 from .measure import Judge, agreement, distances
 
 # %% auto #0
-__all__ = ['expected_agreement', 'is_closer', 'Best']
+__all__ = ['expected_agreement', 'as_good_as_equal', 'is_closer', 'Best']
 
-# %% ../../nbs/images/best.ipynb #bdf1ee93
+# %% ../../nbs/images/best.ipynb #bdd72e1b
 expected_agreement = 90  # percent, below which people are warned
+as_good_as_equal = 1e-4  # KL between predictions, below which there is nothing to gain
 
 
 def is_closer(

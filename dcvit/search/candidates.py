@@ -23,12 +23,8 @@ from .solver import best
 # %% auto #0
 __all__ = ['powers', 'search']
 
-# %% ../../nbs/search/candidates.ipynb #460dfe0b
+# %% ../../nbs/search/candidates.ipynb #b69bdae1
 powers = (1.0, 0.7, 0.5, 0.35)
-
-
-def _knows_widths(losses):
-    return any(which in WIDTHS for _, which in losses)
 
 
 def _with_wide_heads(losses):
@@ -40,7 +36,7 @@ def _from_table(net, losses, budget):
     "Structures that the table proposes, by name"
     found = {f'sum of loss^{power:g}': best(net, losses, budget, power) for power in powers}
     found['sum of loss, whole mixers'] = best(net, losses, budget, heads=False)
-    if _knows_widths(losses):
+    if any(which in WIDTHS for _, which in losses):
         found['sum of loss, wide heads'] = best(net, _with_wide_heads(losses), budget)
     return found
 
@@ -103,7 +99,7 @@ def _add_all(contest, structures, budget, desc, progress):
         if budget.prices.total(structure) <= budget.target * 1.001:
             contest.add(name, structure)
 
-# %% ../../nbs/search/candidates.ipynb #bb6c7fb6
+# %% ../../nbs/search/candidates.ipynb #f534afdd
 @torch.no_grad()
 def search(
     contest: Contest,  # with the judge that decides
@@ -124,6 +120,4 @@ def search(
         starts = [whole(net)] + [dropped.structure for dropped in path]
         _add_best(contest, _seeing_less(contest, fewer, losses, budget, starts), scout)
     correct(contest, losses, budget, fewer, scout)
-    if _knows_widths(losses):
-        correct(contest, _with_wide_heads(losses), budget, fewer, scout, wide=True)
     return contest.found()

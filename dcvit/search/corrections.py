@@ -62,7 +62,7 @@ def in_company(
         factors[i, kind] = float(np.clip(saved / alone, 0.1, 10))
     return factors
 
-# %% ../../nbs/search/corrections.ipynb #db3e9235
+# %% ../../nbs/search/corrections.ipynb #877ef092
 def _corrected(losses, factors):
     "The table with parts scaled; those that were not looked at like the typical one"
     typical = float(np.median([*factors.values()])) if factors else 1.0
@@ -74,19 +74,14 @@ def _corrected(losses, factors):
 
 def _is_narrowed(net, structure):
     "Whether a part has some of its units, and not all, or narrower heads"
-    if _has_narrow_heads(structure):
+    if any(left.widths for left in structure.blocks):
         return True
     return any(0 < structure[b.index].of(which) < part.units for b, which, part in net.parts())
 
-# %% ../../nbs/search/corrections.ipynb #92c7d19d
-def _has_narrow_heads(structure):
-    return any(left.widths for left in structure.blocks)
-
-
-def _best_narrowed(contest, wide):
+# %% ../../nbs/search/corrections.ipynb #aa24845f
+def _best_narrowed(contest):
     "The best candidate that has something to correct, or None"
     seen = [s for s in contest.measured if s.resolution is None]
-    seen = [s for s in seen if not (wide and _has_narrow_heads(s))]
     narrowed = [s for s in seen if _is_narrowed(contest.net, s)]
     return min(narrowed, key=contest.measured.get, default=None)
 
@@ -113,25 +108,23 @@ def _correct_once(contest, name, losses, start, budget, judge):
     _add_corrected(contest, name, losses, start, budget)
     return losses
 
-# %% ../../nbs/search/corrections.ipynb #7e45c0b5
+# %% ../../nbs/search/corrections.ipynb #bc3e08e3
 def correct(
     contest: Contest,  # changed
     losses: dict,  # from `loss_table`
     budget: Budget,
     fewer: Fewer,  # pixels and tokens that may be seen; None: all of them
     judge: Judge,  # says what parts cost in company
-    wide: bool = False,  # start from structures whose heads are as wide as the teacher's
     rounds: int = 4,
 ):
     "Add structures from corrected tables, as long as they are better"
     before = None
     for n in range(1, rounds + 1):
-        start = _best_narrowed(contest, wide)
-        if start is None or _is_far_behind(contest, start):
+        start = _best_narrowed(contest)
+        if start is None or contest.nothing_to_gain or _is_far_behind(contest, start):
             return
         if before and contest.measured[start] > 0.95 * contest.measured[before]:
             return
         at = fewer.at(budget, start) if fewer else budget
-        name = f'corrected {n}, wide heads' if wide else f'corrected {n}'
-        losses = _correct_once(contest, name, losses, start, at, judge)
+        losses = _correct_once(contest, f'corrected {n}', losses, start, at, judge)
         before = start

@@ -22,12 +22,11 @@ from ..paper.invert import InversionNumbers
 __all__ = ['SearchRecipe', 'by_search']
 
 # %% ../../nbs/search/method.ipynb #21136d74
-from .contest import Contest
-
 from ..paper.mimic import MimicNumbers
 from .assemble import assemble
 from .bases import directions_of
 from .candidates import search
+from .contest import Contest
 from .fewer import Fewer
 from .folds import cross_fitted
 from .gradients import relative_rates
@@ -78,7 +77,7 @@ class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     def make(self, run, budget):
         return by_search(run, budget, self)
 
-# %% ../../nbs/search/method.ipynb #dd5bdc47
+# %% ../../nbs/search/method.ipynb #557bb1ef
 _scouted = 32  # choosing images that proposals are measured on
 _enough_to_choose = 20  # with fewer choosing images the winner is found by folds
 _fewest_for_folds = 4  # images
@@ -144,7 +143,8 @@ class _Finder:
         finalists = contest.finalists()
         splits = self.run.few.splits
         enough = len(splits.choose) >= _enough_to_choose
-        if enough or len(finalists) == 1 or len(splits.seen) < _fewest_for_folds:
+        settled = enough or contest.nothing_to_gain or len(finalists) == 1
+        if settled or len(splits.seen) < _fewest_for_folds:
             return finalists[0]
         lost = cross_fitted(self.run, self.stats, finalists)
         return finalists[lost.index(min(lost))]

@@ -99,7 +99,7 @@ def _mlp_ratio(model):
     ratio = hidden / model.embed_dim
     return ratio if int(model.embed_dim * ratio) == hidden else (hidden + 0.5) / model.embed_dim
 
-# %% ../../nbs/ship/arch.ipynb #cc557abd
+# %% ../../nbs/ship/arch.ipynb #3863e21e
 def _vit_args(model):
     "Arguments of a `VisionTransformer`, read off its modules"
     block, embed = model.blocks[0], model.patch_embed
@@ -111,7 +111,7 @@ def _vit_args(model):
         num_heads=block.attn.num_heads,
         mlp_ratio=_mlp_ratio(model),
         qkv_bias=block.attn.qkv.bias is not None,
-        qk_norm=_is_on(block.attn.q_norm),
+        qk_norm=hasattr(block.attn, 'q_norm') and _is_on(block.attn.q_norm),
         init_values=1e-5 if _is_on(block.ls1) else None,
         class_token=model.cls_token is not None,
         reg_tokens=model.num_reg_tokens,
