@@ -176,7 +176,7 @@ def test_searched_run_resumes(teacher, digits, tmp_path):
     def run(folder):
         recipe = SearchRecipe(step_length=20)
         made = compress(
-            teacher, digits['train'], n=30, keep_macs=0.4, recipe=recipe, run_dir=folder
+            teacher, digits['train'], n=30, keep_macs=0.1, recipe=recipe, run_dir=folder
         )
         return made.model.state_dict(), made.report['gradients']
 

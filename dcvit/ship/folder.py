@@ -57,16 +57,13 @@ def _new_sizes(old, new):
     sizes = {k: v for k, v in vars(new).items() if _is_size(k, v)}
     return {k: v for k, v in sizes.items() if getattr(old, k, v) != v}
 
-# %% ../../nbs/ship/folder.ipynb #d064bd80
+# %% ../../nbs/ship/folder.ipynb #8fcaca98
 def _shrunk(student, structure):
     "`{name: (height, width)}` of the convolution in front of which a student shrinks its images"
-    found = {}
     if structure.resolution is None:
-        return found
-    for name, module in student.named_modules():
-        if isinstance(module, nn.Sequential) and len(module) and isinstance(module[0], nn.Upsample):
-            found[name] = module[0].size
-    return found
+        return {}
+    stems = {n: m for n, m in student.named_modules() if isinstance(m, nn.Sequential) and len(m)}
+    return {name: m[0].size for name, m in stems.items() if isinstance(m[0], nn.Upsample)}
 
 # %% ../../nbs/ship/folder.ipynb #eb420ad0
 def _merged(student):
@@ -79,14 +76,12 @@ def _merged(student):
             found[name] = dict(own, width=module.width, last=module.last)
     return found
 
-# %% ../../nbs/ship/folder.ipynb #ef40047b
+# %% ../../nbs/ship/folder.ipynb #0b203ba0
 def _narrowed(student):
     "How many heads of which widths narrowed attentions have, by name"
-    found = {}
-    for name, module in student.named_modules():
-        if isinstance(module, NarrowAttention):
-            found[name] = dict(heads=module.num_heads, qk=module.qk, v=module.v)
-    return found
+    modules = student.named_modules()
+    narrow = {name: m for name, m in modules if isinstance(m, NarrowAttention)}
+    return {name: dict(heads=m.num_heads, qk=m.qk, v=m.v) for name, m in narrow.items()}
 
 # %% ../../nbs/ship/folder.ipynb #d6b15df2
 def edits(
