@@ -11,11 +11,10 @@ from torch import nn
 from .measure import Judge, agreement, distances
 
 # %% auto #0
-__all__ = ['expected_agreement', 'as_good_as_equal', 'is_closer', 'Best']
+__all__ = ['expected_agreement', 'is_closer', 'nothing_to_gain', 'Best']
 
-# %% ../../nbs/images/best.ipynb #bdd72e1b
+# %% ../../nbs/images/best.ipynb #5c944278
 expected_agreement = 90  # percent, below which people are warned
-as_good_as_equal = 1e-4  # KL between predictions, below which there is nothing to gain
 
 
 def is_closer(
@@ -26,6 +25,14 @@ def is_closer(
     gain = before - after
     error = gain.std() / len(gain) ** 0.5 if len(gain) > 1 else 0.0
     return bool(gain.mean() > 2 * error)
+
+# %% ../../nbs/images/best.ipynb #61401a26
+def nothing_to_gain(
+    kl: float,  # mean KL from the teacher's predictions
+    classes: int,  # that these tell apart; 0: features, whose distances have no scale
+) -> bool:
+    "Whether predictions are as good as the teacher's"
+    return classes > 0 and kl < 1e-4
 
 # %% ../../nbs/images/best.ipynb #3ee3d676
 class Best:

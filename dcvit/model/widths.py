@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from .blocks import Cost
 
 # %% auto #0
-__all__ = ['WIDTHS', 'is_plain', 'Widths', 'widths_of', 'NarrowAttention', 'cut_rows']
+__all__ = ['WIDTHS', 'is_plain', 'Widths', 'widths_of', 'NarrowAttention']
 
 # %% ../../nbs/model/widths.ipynb #39cf31d5
 def is_plain(attn: nn.Module) -> bool:
@@ -25,31 +25,31 @@ def is_plain(attn: nn.Module) -> bool:
     between = attn.q_norm, attn.k_norm, attn.norm
     return attn.gate is None and all(isinstance(norm, nn.Identity) for norm in between)
 
-# %% ../../nbs/model/widths.ipynb #c435d793
+# %% ../../nbs/model/widths.ipynb #6c4cd76b
 WIDTHS = ('qk', 'v')  # what is inside a head: dimensions to compare along, and to pass on
 
 
 @dataclass(frozen=True)
 class Widths:
-    "Dimensions inside each head of an attention"
+    "Dimensions inside each head of an attention, and what they cost: each a `Cost`, or a price"
 
     whole: int  # of queries, keys and values in the teacher
-    qk: Cost  # of one dimension of the query and the key of one head, in the projections
-    v: Cost  # of one dimension of the value
-    product: Cost  # of one dimension in the products, of the wider of the two
+    qk: Cost | float  # of one dimension of the query and the key of one head, in the projections
+    v: Cost | float  # of one dimension of the value
+    product: Cost | float  # of one dimension in the products, of the wider of the two
 
     def saved(
         self,
         qk: int,  # dimensions of queries and keys that are left
         v: int,  # of values
-    ) -> Cost:
+    ) -> Cost | float:
         "What one head costs less than in the teacher"
         projections = self.qk * (self.whole - qk) + self.v * (self.whole - v)
         return projections + self.product * (self.whole - max(qk, v))
 
     def repriced(
         self,
-        change,  # function of a `Cost`
+        change,  # function of a `Cost`, or of a price
     ) -> Widths:
         "The same with each of the costs changed"
         return Widths(self.whole, *map(change, (self.qk, self.v, self.product)))
@@ -116,12 +116,3 @@ class NarrowAttention(nn.Module):
 
     def extra_repr(self):
         return f'{self.num_heads} heads, {self.qk} dimensions to compare and {self.v} to pass on'
-
-# %% ../../nbs/model/widths.ipynb #c2548209
-def cut_rows(
-    heads: int,
-    whole: int,  # width of each in the teacher
-    left: int,  # width to leave
-) -> list:
-    "Indices of the first dimensions of every head"
-    return [head * whole + n for head in range(heads) for n in range(left)]

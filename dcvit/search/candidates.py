@@ -23,8 +23,12 @@ from .solver import best
 # %% auto #0
 __all__ = ['powers', 'search']
 
-# %% ../../nbs/search/candidates.ipynb #b69bdae1
+# %% ../../nbs/search/candidates.ipynb #7a4d9911
 powers = (1.0, 0.7, 0.5, 0.35)
+
+
+def _knows_widths(losses):
+    return any(which in WIDTHS for _, which in losses)
 
 
 def _with_wide_heads(losses):
@@ -36,7 +40,7 @@ def _from_table(net, losses, budget):
     "Structures that the table proposes, by name"
     found = {f'sum of loss^{power:g}': best(net, losses, budget, power) for power in powers}
     found['sum of loss, whole mixers'] = best(net, losses, budget, heads=False)
-    if any(which in WIDTHS for _, which in losses):
+    if _knows_widths(losses):
         found['sum of loss, wide heads'] = best(net, _with_wide_heads(losses), budget)
     return found
 
@@ -69,7 +73,7 @@ def _controls(net, losses, budget):
             pass
     return found
 
-# %% ../../nbs/search/candidates.ipynb #968b3808
+# %% ../../nbs/search/candidates.ipynb #9125fab4
 def _seeing_less(contest, fewer, losses, budget, path):
     "Candidates that see less, by name; they meet the budget by their own prices"
 
@@ -80,7 +84,9 @@ def _seeing_less(contest, fewer, losses, budget, path):
         seen = proposals(fewer, budget, start, narrow)
         return {name + note: structure for name, structure in seen.items()}
 
-    found = propose(_with_wide_heads(losses), whole(contest.net), ', wide heads')
+    found = {}
+    if _knows_widths(losses):
+        found = propose(_with_wide_heads(losses), whole(contest.net), ', wide heads')
     for n, start in enumerate(path):
         found |= propose(losses, start, f', {n} blocks left out' if n else '')
     return found

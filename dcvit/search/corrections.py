@@ -36,9 +36,6 @@ def _alone(structure, losses):
             found[key] = found.get(key, 0.0) + table[n]
     return found
 
-# %% ../../nbs/search/corrections.ipynb #06af0e47
-#| export
-
 # %% ../../nbs/search/corrections.ipynb #232105ae
 def _restored(net, structure, i, kind):
     "The structure with all of one part, or of the width inside its heads"
