@@ -138,7 +138,7 @@ real_teachers = dict(
 )
 real_methods = {
     'closed-form': 'closed-form',
-    'units': 'closed-form, heads and neurons only',
+    'units': 'heads and neurons only',
     'blocks': 'blocks left out',
 }
 real_colors = dict(zip(real_methods.values(), ('C0', '0.6', 'C1'), strict=True))
