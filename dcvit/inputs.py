@@ -164,7 +164,7 @@ def weights_hash(model: nn.Module) -> str:
         h.update(data.numpy().tobytes())
     return h.hexdigest()[:16]
 
-# %% ../nbs/inputs.ipynb #716dc259
+# %% ../nbs/inputs.ipynb #cea84fc0
 @dataclass
 class Asked:
     "The budget as the user said it"
@@ -207,9 +207,8 @@ class Asked:
         b = self.exact(net, options)
         return dict(measure=b.measure, target=float(b.target))
 
-    def budget(self, run, options):
+    def budget(self, run, options, recipe):
         if self.is_latency:
-            return latency_budget(
-                run, self.keep_latency, self.max_latency, options.latency_batch or 64
-            )
+            batch = options.latency_batch or 64
+            return latency_budget(run, self.keep_latency, self.max_latency, batch, recipe.fewer)
         return self.exact(run.net, options)

@@ -87,11 +87,11 @@ class Result:
         "The report on one page; returns the matplotlib figure"
         return report_figure(self.report, self.net, self.structure)
 
-# %% ../nbs/pipeline.ipynb #e1fee1c2
+# %% ../nbs/pipeline.ipynb #ec786098
 def _make(run, asked, recipe, options):
     "`(student, report)` by the recipe's method"
     run.clock('reading')
-    target = asked.budget(run, options)
+    target = asked.budget(run, options, recipe)
     made = recipe.make(run, target)
     report = make_report(run, target, made, recipe, options.timing)
     run.clock('report')

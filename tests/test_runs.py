@@ -16,8 +16,16 @@ from safetensors.torch import load_file
 import dcvit
 from dcvit import PaperRecipe, SearchRecipe
 from dcvit.base.files import write_tensors
+from dcvit.base.runfolder import RunFolder
 from dcvit.images.config import data_config, normalise
+from dcvit.images.images import few_shot
+from dcvit.images.run import Run
+from dcvit.model.reading import read
+from dcvit.model.structure import Structure, intact
+from dcvit.model.tracing import input_shape
 from dcvit.recipes import get_recipe
+from dcvit.search.fewer import Fewer
+from dcvit.search.latency import latency_budget
 
 tiny = PaperRecipe(
     trial_length=4, step_length=4, metric_iters=20, metric_warmup=2, unit='step', lr=3e-4
@@ -200,6 +208,27 @@ def test_latency_budget(teacher, digits, batch):
     ms = report['latency_budget']
     assert ms['batch'] == batch and ms['measured_ms'] > 0 and ms['predicted_ms'] > 0
     assert report['student']['macs'] <= report['teacher']['macs']
+
+
+@pytest.mark.parametrize(
+    'name', mostly(('vit_tiny_patch16_224', 'resnet18'), ('vit_tiny_patch16_224',))
+)
+def test_prices_of_seeing_less_stay_with_a_run(name, tmp_path):
+    "A second run of the folder measures nothing again, and prices what sees less as the first one did"
+    small = dict(img_size=96, depth=3) if name.startswith('vit') else {}
+    model = timm.create_model(name, **small).eval().requires_grad_(False)
+    few = few_shot(torch.rand(4, *input_shape(model)), data_config(model))
+    net = read(model)
+    run = Run(teacher=model, net=net, few=few, folder=RunFolder(tmp_path / 'run'))
+    found = [latency_budget(run, keep_latency=0.6, batch=2) for _ in range(2)]
+    first, again = (b.prices for b in found)
+    fewer = Fewer(model, net, found[0])
+    start = Structure(tuple(map(intact, net.blocks)))
+    for ladder in fewer.ladders:
+        seen = ladder.at(len(ladder.rungs) // 2, start)
+        assert first.total(seen) == pytest.approx(again.total(seen))
+        assert first.total(seen) != first.total(start)
+    assert fewer.ladders
 
 
 def test_synthetic_images(teacher):

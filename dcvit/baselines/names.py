@@ -8,8 +8,9 @@ from __future__ import annotations
 # %% auto #0
 __all__ = ['baselines']
 
-# %% ../../nbs/baselines/names.ipynb #82a42b19
+# %% ../../nbs/baselines/names.ipynb #3d085ced
 from .cd import CdRecipe
+from .corp import CorpRecipe
 from .evit import EvitRecipe
 from .fskd import FskdRecipe
 from .minivit import MiniRecipe
@@ -18,9 +19,10 @@ from .practise import PractiseRecipe
 from .s2vite import S2viteRecipe
 from .spvit import SpvitRecipe
 from .supernet import AutoformerRecipe
+from .tome import TomeRecipe
 from .vtp import VtpRecipe
 
-# %% ../../nbs/baselines/names.ipynb #02cd9142
+# %% ../../nbs/baselines/names.ipynb #cf113d78
 baselines = {
     'practise': PractiseRecipe(),
     'mir': MirRecipe(),
@@ -32,4 +34,6 @@ baselines = {
     'evit': EvitRecipe(),
     'spvit': SpvitRecipe(),
     'mini-deit': MiniRecipe(),
+    'tome': TomeRecipe(),
+    'corp': CorpRecipe(),
 }

@@ -73,15 +73,15 @@ def _controls(net, losses, budget):
             pass
     return found
 
-# %% ../../nbs/search/candidates.ipynb #9125fab4
-def _seeing_less(contest, fewer, losses, budget, path):
+# %% ../../nbs/search/candidates.ipynb #d5688376
+def _seeing_less(contest, fewer, losses, path):
     "Candidates that see less, by name; they meet the budget by their own prices"
 
     def propose(table, start, note):
         def narrow(structure, budget):
             return best(contest.net, without_blocks(table, structure), budget)
 
-        seen = proposals(fewer, budget, start, narrow)
+        seen = proposals(fewer, start, narrow)
         return {name + note: structure for name, structure in seen.items()}
 
     found = {}
@@ -105,7 +105,7 @@ def _add_all(contest, structures, budget, desc, progress):
         if budget.prices.total(structure) <= budget.target * 1.001:
             contest.add(name, structure)
 
-# %% ../../nbs/search/candidates.ipynb #f534afdd
+# %% ../../nbs/search/candidates.ipynb #325e21aa
 @torch.no_grad()
 def search(
     contest: Contest,  # with the judge that decides
@@ -124,6 +124,6 @@ def search(
     _add_all(contest, _with_dropped(net, losses, budget, path), budget, 'blocks left out', progress)
     if fewer is not None:
         starts = [whole(net)] + [dropped.structure for dropped in path]
-        _add_best(contest, _seeing_less(contest, fewer, losses, budget, starts), scout)
+        _add_best(contest, _seeing_less(contest, fewer, losses, starts), scout)
     correct(contest, losses, budget, fewer, scout)
     return contest.found()

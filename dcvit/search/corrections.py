@@ -105,7 +105,7 @@ def _correct_once(contest, name, losses, start, budget, judge):
     _add_corrected(contest, name, losses, start, budget)
     return losses
 
-# %% ../../nbs/search/corrections.ipynb #bc3e08e3
+# %% ../../nbs/search/corrections.ipynb #7db33ef7
 def correct(
     contest: Contest,  # changed
     losses: dict,  # from `loss_table`
@@ -122,6 +122,6 @@ def correct(
             return
         if before and contest.measured[start] > 0.95 * contest.measured[before]:
             return
-        at = fewer.at(budget, start) if fewer else budget
+        at = fewer.at(start) if fewer else budget
         losses = _correct_once(contest, f'corrected {n}', losses, start, at, judge)
         before = start

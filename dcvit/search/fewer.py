@@ -58,21 +58,21 @@ def ladders(
     rungs = tuple(dict(resolution=side) for side in resolutions(teacher, net))
     return [Ladder('pixels', rungs)] if rungs else []
 
-# %% ../../nbs/search/fewer.ipynb #bd0d0111
+# %% ../../nbs/search/fewer.ipynb #b93322d6
 class Fewer:
     "What structures of a teacher may see, and what they cost then"
 
-    measures = ('macs', 'linear')  # budgets that it can be asked about
+    measures = ('macs', 'linear', 'ms')  # budgets that it can be asked about
 
     def __init__(
         self,
         teacher: nn.Module,  # not changed
         net: Network,  # `read(teacher)`
-        measure: str,  # that the budget counts, one of `measures`
+        budget: Budget,  # in one of `measures`
     ):
         self.teacher = teacher
         self.net = net
-        self.measure = measure
+        self.budget = budget
         self.ladders = ladders(teacher, net)
         self._nets = {}
 
@@ -84,42 +84,42 @@ class Fewer:
 
     def price(self, structure: Structure) -> float:
         "What a structure costs with what it sees"
-        return getattr(cost(self._net(structure), structure), self.measure)
+        if self.budget.measure == 'ms':
+            return self.budget.prices.total(structure)
+        return getattr(cost(self._net(structure), structure), self.budget.measure)
 
-    def at(self, budget: Budget, structure: Structure) -> Budget:
+    def at(self, structure: Structure) -> Budget:
         "The budget with the prices for what a structure sees"
-        return replace(budget, prices=exact_prices(self._net(structure), budget.measure))
+        if self.budget.measure == 'ms':
+            prices = self.budget.prices.seeing(structure)
+        else:
+            prices = exact_prices(self._net(structure), self.budget.measure)
+        return replace(self.budget, prices=prices)
 
     def most(self, ladder: Ladder, target: float, structure: Structure) -> Structure | None:
         "The structure that sees as much as meets a target, or None"
-        low, high = 0, len(ladder.rungs)  # prices fall from one rung to the next
-        while low < high:
-            middle = (low + high) // 2
-            if self.price(ladder.at(middle, structure)) <= target:
-                high = middle
-            else:
-                low = middle + 1
-        return ladder.at(low, structure) if low < len(ladder.rungs) else None
+        rungs = (ladder.at(n, structure) for n in range(len(ladder.rungs)))
+        return next((seen for seen in rungs if self.price(seen) <= target), None)
 
-# %% ../../nbs/search/fewer.ipynb #9aacc838
+# %% ../../nbs/search/fewer.ipynb #ba9d2109
 def proposals(
     fewer: Fewer,
-    budget: Budget,
     start: Structure,  # that sees everything
     narrow,  # function of a structure and a budget: the structure narrowed until it meets the budget
     shares: tuple = (1.0, 0.65, 0.4),  # of what has to go, that seeing less is to bring
 ) -> dict:
     "Structures that see less, by name"
     found = {}
-    too_much = fewer.price(start) - budget.target
+    target = fewer.budget.target
+    too_much = fewer.price(start) - target
     for ladder in fewer.ladders:
         for share in shares:
-            seen = fewer.most(ladder, budget.target + (1 - share) * too_much, start)
+            seen = fewer.most(ladder, target + (1 - share) * too_much, start)
             if seen is None:
                 continue
             name = ladder.say(seen)
-            if fewer.price(seen) > budget.target:
-                blocks = narrow(start, fewer.at(budget, seen)).blocks
+            if fewer.price(seen) > target:
+                blocks = narrow(start, fewer.at(seen)).blocks
                 seen = replace(seen, blocks=blocks)
                 name += ', then the sum'
             found[name] = seen

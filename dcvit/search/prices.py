@@ -22,7 +22,7 @@ from ..model.tracing import input_shape
 from ..model.widths import Widths
 
 # %% auto #0
-__all__ = ['timed_sizes', 'latency_prices']
+__all__ = ['timed_sizes', 'timed_students', 'latency_prices']
 
 # %% ../../nbs/search/prices.ipynb #b504ec66
 def timed_sizes(part) -> list:
@@ -163,7 +163,20 @@ def _shapes(teacher, net, x, seconds):
             inside[block.index] = _inside_heads(part, timed[same])
     return shapes, inside
 
-# %% ../../nbs/search/prices.ipynb #a4308814
+# %% ../../nbs/search/prices.ipynb #546eaae2
+def timed_students(
+    teacher: nn.Module,  # not changed
+    net: Network,
+    structures: list,
+    x: torch.Tensor,  # images `[n,c,h,w]`
+    seconds: float,  # for all of them
+) -> list:
+    "Milliseconds of whole students, timed in turns"
+    students = [prune(teacher, s, net=net) for s in structures]
+    calls = {i: (lambda m=m: m(x)) for i, m in enumerate(students)}
+    return np.median(in_turns(calls, seconds, x.device), axis=0).tolist()
+
+# %% ../../nbs/search/prices.ipynb #2c0b9dcf
 @torch.no_grad()
 def latency_prices(
     teacher: nn.Module,  # eval mode, on the device to measure; not changed
@@ -176,7 +189,5 @@ def latency_prices(
     x = torch.randn(batch, *input_shape(teacher), device=p.device, dtype=p.dtype)
     shapes, inside = _shapes(teacher, net, x, seconds)
     structures = _level_students(net)
-    students = [prune(teacher, s, net=net) for s in structures]
-    calls = {i: (lambda m=m: m(x)) for i, m in enumerate(students)}
-    ms = in_turns(calls, 2 * seconds, p.device)
-    return _level(shapes, inside, structures, np.median(ms, axis=0).tolist())
+    ms = timed_students(teacher, net, structures, x, 2 * seconds)
+    return _level(shapes, inside, structures, ms)

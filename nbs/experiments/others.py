@@ -26,6 +26,8 @@ variants = {
     'whole blocks': dcvit.PaperRecipe(space='blocks'),
     's2vite from scratch': S2viteRecipe(start='own'),
     'mini-deit from scratch': MiniRecipe(start='own'),
+    'uniform': dcvit.SearchRecipe(space='uniform', step_length=0),
+    'random': dcvit.SearchRecipe(space='random', step_length=0),
 }
 own_lengths = ('closed-form', 'fast')
 
