@@ -21,7 +21,7 @@ from dcvit.images.config import data_config, normalise
 from dcvit.images.images import few_shot
 from dcvit.images.run import Run
 from dcvit.model.reading import read
-from dcvit.model.structure import Structure, intact
+from dcvit.model.structure import whole as whole_of
 from dcvit.model.tracing import input_shape
 from dcvit.recipes import get_recipe
 from dcvit.search.fewer import Fewer
@@ -223,7 +223,7 @@ def test_prices_of_seeing_less_stay_with_a_run(name, tmp_path):
     found = [latency_budget(run, keep_latency=0.6, batch=2) for _ in range(2)]
     first, again = (b.prices for b in found)
     fewer = Fewer(model, net, found[0])
-    start = Structure(tuple(map(intact, net.blocks)))
+    start = whole_of(net)
     for ladder in fewer.ladders:
         seen = ladder.at(len(ladder.rungs) // 2, start)
         assert first.total(seen) == pytest.approx(again.total(seen))
@@ -235,6 +235,30 @@ def test_synthetic_images(teacher):
     recipe = replace(get_recipe('closed-form'), metric_iters=20)
     made = compress(teacher, 'synthetic', n=20, keep_macs=0.6, recipe=recipe)
     assert made.report['few_shot']['images'] == 20
+
+
+def test_family_whose_tokens_merge(tmp_path):
+    "Budgets in MACs and milliseconds, with and without a folder in between"
+    args = dict(img_size=96, depth=3)
+    model = timm.create_model('vit_tiny_patch16_224', **args).eval().requires_grad_(False)
+    how = dict(
+        budgets=(0.4, 0.9), calibration=2, arch=dict(architecture='vit_tiny_patch16_224', args=args)
+    )
+    made = dcvit.family(model, torch.rand(6, 3, 96, 96), progress=False, **how)
+    assert all(0 <= anchor['merged'] <= 1 for anchor in made.anchors.values())
+    made.anchors = {share: dict(anchor, merged=0.5) for share, anchor in made.anchors.items()}
+    again = dcvit.load_family(made.save(tmp_path / 'family'))
+    prices = made.milliseconds(2)
+    target = 0.7 * prices.total(whole_of(made.net))
+    assert prices.total(made.structure(max_latency=target, batch=2)) <= target * 1.001
+    structure = again.structure(keep_macs=0.6)
+    assert structure == made.structure(keep_macs=0.6) and structure.tokens[-1] < 37
+    assert made.cost(structure).macs <= 0.6 * made.net.total.macs
+    result = again.result(keep_macs=0.6)
+    assert result.report['student']['macs'] == made.cost(structure).macs
+    loaded = dcvit.load(result.save(tmp_path / 'student'))
+    x = torch.rand(2, 3, 96, 96)
+    torch.testing.assert_close(loaded(x), result.model(x))
 
 
 def test_family_command(cli, tmp_path):

@@ -16,13 +16,14 @@ from ..model.widths import WIDTHS
 # %% auto #0
 __all__ = ['check_family']
 
-# %% ../../nbs/dense/checked.ipynb #12d35a4b
+# %% ../../nbs/dense/checked.ipynb #98c06990
 def _check_anchors(anchors):
     if not anchors:
         raise DcvitError('it has no anchors')
     for share, anchor in anchors.items():
         check_number('the share of an anchor', share, 1e-6, 1)
         check_number('the power of an anchor', anchor['power'], 0.01, 10)
+        check_number('the merged share of an anchor', anchor.get('merged', 0), 0, 1)
         check_number('the kl of an anchor', anchor['kl'], 0, 1e9)
         check_number('the agreement of an anchor', anchor.get('agreement', 0), 0, 100)
 

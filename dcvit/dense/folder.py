@@ -82,8 +82,8 @@ def _tensors(family, most):
         tensors['images'] = family.few.pixels
     return tensors
 
-# %% ../../nbs/dense/folder.ipynb #d5521af2
-family_format = 2  # since heads can be narrower
+# %% ../../nbs/dense/folder.ipynb #2c304c99
+family_format = 3  # since tokens can merge
 family_files = ('family.safetensors', 'family.json')
 
 # %% ../../nbs/dense/folder.ipynb #b92696a4

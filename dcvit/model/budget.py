@@ -239,5 +239,7 @@ def at_random(
     price = budget.prices.total
     lowest = price(_drawn(net, 0 * shares, 1))
     budget.check(lowest, budget.teacher, 'structures of which every part is there')
-    ratio = largest_ratio(lambda r: price(_drawn(net, shares, 1 / max(r, 1e-9) - 1)) <= budget.target)
+    ratio = largest_ratio(
+        lambda r: price(_drawn(net, shares, 1 / max(r, 1e-9) - 1)) <= budget.target
+    )
     return _drawn(net, shares, 1 / max(ratio, 1e-9) - 1)

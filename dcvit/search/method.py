@@ -37,7 +37,7 @@ from .replay import Replay, first_changed
 from .solver import best
 from .statistics import statistics_of, take_in
 
-# %% ../../nbs/search/method.ipynb #353d8a23
+# %% ../../nbs/search/method.ipynb #fcba928e
 @dataclass(frozen=True)
 class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     "Every number of the search; the defaults are those of `fast`"
@@ -52,9 +52,7 @@ class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
         'all', 'front'
     )  # everything before the head, or up to one block past the last compressed one
     views: int = 80  # distinct augmented views per image
-    space: str = one_of(
-        'search', 'uniform', 'random'
-    )  # any heads and hidden sizes, one ratio, or drawn
+    space: str = one_of('search', 'uniform', 'random')  # any heads and sizes, one ratio, or drawn
     fewer: bool = True  # let students see fewer pixels or tokens
     widths: bool = True  # let heads be narrower inside
     refit: bool = True  # solve for the output layers in closed form, front to back
