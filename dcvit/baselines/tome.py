@@ -18,11 +18,12 @@ from ..model.tokens import net_at_tokens, schedule
 # %% auto #0
 __all__ = ['most_tokens', 'TomeRecipe', 'by_merging']
 
-# %% ../../nbs/baselines/tome.ipynb #ed77a622
+# %% ../../nbs/baselines/tome.ipynb #ca36d361
 def _steps(net):
     "Structures with all units and ever fewer tokens"
     seq = net.sequence
-    for merged in range(1, seq.tokens - seq.fixed):
+    free = seq.tokens - seq.fixed
+    for merged in range(1, (len(net) - 1) * free // 2):  # far enough, few are left early
         yield replace(whole(net), tokens=schedule(seq, len(net), merged))
 
 

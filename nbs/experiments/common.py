@@ -144,9 +144,9 @@ real_methods = {
 real_colors = dict(zip(real_methods.values(), ('C0', '0.6', 'C1'), strict=True))
 
 
-def real_models():
-    "Rows of results/real.csv, with names of model and method, and the points of top-1 lost"
-    rows = pd.read_csv(folder / 'real.csv')
+def real_models(name='real'):
+    "Rows of results/NAME.csv, with names of model and method, and the points of top-1 lost"
+    rows = pd.read_csv(folder / f'{name}.csv')
     return rows.assign(
         model=rows.teacher.map(real_teachers),
         method=rows.recipe.map(real_methods),
@@ -173,6 +173,11 @@ system_colors = {  # one for each, on all pages
     'fskd': '#bc5090',
     'cd': '#6a994e',
     's2vite from scratch': '#bbbbbb',
+    'tome': '#8338ec',
+    'corp': '#fb8500',
+    'random': '#999999',
+    'torch-pruning, magnitude': '#2a9d8f',
+    'torch-pruning, taylor': '#9b2226',
 }
 
 
