@@ -19,13 +19,12 @@ from ..search.statistics import statistics_of
 # %% auto #0
 __all__ = ['one_ratio', 'CorpRecipe', 'by_one_ratio']
 
-# %% ../../nbs/baselines/corp.ipynb #75c63950
+# %% ../../nbs/baselines/corp.ipynb #86cb7715
 def _at(net, ratio):
     "The structure in which every MLP, and what heads compare along, has this share of its size"
     lefts = []
     for block in net.blocks:
-        mlp = max(1, round(block.mlp.units * ratio)) if block.mlp.units else 0
-        left = Left(block.mixer.units, mlp)
+        left = Left(block.mixer.units, block.mlp.share(ratio))
         if block.mixer.widths:
             whole = block.mixer.widths.whole
             left = left.narrowed('qk', max(1, round(whole * ratio)), whole)

@@ -50,7 +50,7 @@ class Layers:
         ''  # batch norm that follows `out`: its running mean can take what a missing bias cannot
     )
 
-# %% ../../nbs/model/blocks.ipynb #9f5fd0d4
+# %% ../../nbs/model/blocks.ipynb #7c3fd528
 @dataclass(frozen=True)
 class Part:
     "One branch of a block, which can be kept whole, in part, or not at all"
@@ -80,6 +80,10 @@ class Part:
     def whole(self) -> Cost:
         "Cost of the whole part"
         return self.at(self.units)
+
+    def share(self, ratio: float) -> int:
+        "Units at a ratio of the size, at least one; 0 where there is no such part"
+        return max(1, round(self.units * ratio)) if self.units else 0
 
     def repriced(
         self,

@@ -216,16 +216,13 @@ def uniform(
     ratio = largest_ratio(lambda ratio: price(_every_mlp(net, ratio)) <= budget.target)
     return _every_mlp(net, ratio)
 
-# %% ../../nbs/model/budget.ipynb #320d606e
+# %% ../../nbs/model/budget.ipynb #d819f8f2
 def _drawn(net, shares, power):
     "The structure in which parts keep these shares, raised to a power, of their units"
     lefts = []
     for block, row in zip(net.blocks, shares):
-        kept = [
-            max(1, round(part.units * share**power)) if part.units else 0
-            for part, share in zip((block.mixer, block.mlp), row)
-        ]
-        lefts.append(Left(*kept))
+        mixer, mlp = row**power
+        lefts.append(Left(block.mixer.share(mixer), block.mlp.share(mlp)))
     return Structure(tuple(lefts))
 
 
@@ -237,9 +234,9 @@ def at_random(
     "Parts with random shares of their units, all there, within a budget; raises `DcvitError` naming the range"
     shares = np.random.default_rng(seed).uniform(size=(len(net), 2))
     price = budget.prices.total
-    lowest = price(_drawn(net, 0 * shares, 1))
-    budget.check(lowest, budget.teacher, 'structures of which every part is there')
-    ratio = largest_ratio(
-        lambda r: price(_drawn(net, shares, 1 / max(r, 1e-9) - 1)) <= budget.target
-    )
-    return _drawn(net, shares, 1 / max(ratio, 1e-9) - 1)
+
+    def at(ratio):
+        return _drawn(net, shares, 1 / max(ratio, 1e-9) - 1)
+
+    budget.check(price(at(0)), budget.teacher, 'structures of which every part is there')
+    return at(largest_ratio(lambda ratio: price(at(ratio)) <= budget.target))

@@ -37,7 +37,14 @@ from .replay import Replay, first_changed
 from .solver import best
 from .statistics import statistics_of, take_in
 
-# %% ../../nbs/search/method.ipynb #fcba928e
+# %% ../../nbs/search/method.ipynb #ca7acef5
+def _given(space, net, budget, seed=0):
+    "The structure of a space in which nothing is searched; None where something is"
+    if space == 'uniform':
+        return uniform(net, budget)
+    return at_random(net, budget, seed) if space == 'random' else None
+
+# %% ../../nbs/search/method.ipynb #3132db3e
 @dataclass(frozen=True)
 class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     "Every number of the search; the defaults are those of `fast`"
@@ -69,11 +76,7 @@ class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
         return self.space == 'search'
 
     def check_reach(self, net, budget):
-        if self.space == 'random':
-            at_random(net, budget)
-        elif self.space == 'uniform':
-            uniform(net, budget)
-        else:
+        if _given(self.space, net, budget) is None:
             budget.check(*reach(net, budget), 'structures of this model')
 
     def make(self, run, budget):
@@ -151,13 +154,12 @@ class _Finder:
         lost = cross_fitted(self.run, self.stats, finalists)
         return finalists[lost.index(min(lost))]
 
-# %% ../../nbs/search/method.ipynb #2be4afc5
+# %% ../../nbs/search/method.ipynb #b24fc12f
 def _structure(run, budget, recipe, finder):
     "`(structure, notes for the report)`"
-    if recipe.space == 'random':
-        return at_random(run.net, budget, run.seed), {}
-    if recipe.space == 'uniform':
-        return uniform(run.net, budget), {}
+    given = _given(recipe.space, run.net, budget, run.seed)
+    if given is not None:
+        return given, {}
     if budget.measure == 'ms':
         structure, notes, figures = meet(run, budget, finder.search, finder.build)
         return structure, notes | dict(latency_budget=figures)

@@ -22,7 +22,7 @@ from ..model.tracing import input_shape
 from ..model.widths import Widths
 
 # %% auto #0
-__all__ = ['timed_sizes', 'timed_students', 'latency_prices']
+__all__ = ['timed_sizes', 'noise', 'timed_students', 'latency_prices']
 
 # %% ../../nbs/search/prices.ipynb #b504ec66
 def timed_sizes(part) -> list:
@@ -97,12 +97,10 @@ def _inside_heads(mixer, times):
     qk, v = max(0.0, qk), max(0.0, v)
     return Widths(whole, qk, v, max(0.0, both - qk - v))
 
-# %% ../../nbs/search/prices.ipynb #aaa3a0aa
+# %% ../../nbs/search/prices.ipynb #3f3d6e92
 def _share_of(part, share):
     "Units of a part at a share of its size; 0 only where it may go"
-    if not part.units or (share == 0 and part.optional):
-        return 0
-    return max(1, round(part.units * share))
+    return 0 if share == 0 and part.optional else part.share(share)
 
 # %% ../../nbs/search/prices.ipynb #0ec59f13
 def _level_student(net, mixer, mlp, every=1):
@@ -163,7 +161,16 @@ def _shapes(teacher, net, x, seconds):
             inside[block.index] = _inside_heads(part, timed[same])
     return shapes, inside
 
-# %% ../../nbs/search/prices.ipynb #546eaae2
+# %% ../../nbs/search/prices.ipynb #a53081af
+def noise(
+    teacher: nn.Module,
+    batch: int,  # images
+) -> torch.Tensor:
+    "Random images that a teacher takes, on its device and in its type `[batch,c,h,w]`"
+    p = next(teacher.parameters())
+    return torch.randn(batch, *input_shape(teacher), device=p.device, dtype=p.dtype)
+
+
 def timed_students(
     teacher: nn.Module,  # not changed
     net: Network,
@@ -176,7 +183,7 @@ def timed_students(
     calls = {i: (lambda m=m: m(x)) for i, m in enumerate(students)}
     return np.median(in_turns(calls, seconds, x.device), axis=0).tolist()
 
-# %% ../../nbs/search/prices.ipynb #2c0b9dcf
+# %% ../../nbs/search/prices.ipynb #c3ee25d0
 @torch.no_grad()
 def latency_prices(
     teacher: nn.Module,  # eval mode, on the device to measure; not changed
@@ -185,8 +192,7 @@ def latency_prices(
     seconds: float = 4,  # to spend on each distinct block, and twice that on whole students
 ) -> Prices:
     "Milliseconds of every option on this device, levelled by the times of whole students"
-    p = next(teacher.parameters())
-    x = torch.randn(batch, *input_shape(teacher), device=p.device, dtype=p.dtype)
+    x = noise(teacher, batch)
     shapes, inside = _shapes(teacher, net, x, seconds)
     structures = _level_students(net)
     ms = timed_students(teacher, net, structures, x, 2 * seconds)

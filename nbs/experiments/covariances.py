@@ -7,6 +7,7 @@ python nbs/experiments/covariances.py nbs/experiments/teachers/vit.json DATA --n
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 
 import numpy as np
@@ -58,15 +59,24 @@ class Layer:
     choose: tuple  # of other images
     images: int  # in `fit`
 
+    @cached_property
+    def flat(self):
+        "The covariance without noise"
+        return denoised(self.fit[0], self.images)
+
+    @cached_property
+    def signal(self):
+        "Variances of which noise has no part"
+        return denoised(self.fit[0], self.images, floor=False).diagonal()
+
     def selections(self, keep):
         "Neurons to keep, by name of the choice"
         G, _ = self.fit
         n = round(keep * len(G))
-        signal = denoised(G, self.images, floor=False).diagonal()
-        mixed = keep * G.diagonal() + (1 - keep) * signal
+        mixed = keep * G.diagonal() + (1 - keep) * self.signal
         return {
             'greedy': greedy(G, self.W)[0][:n],
-            'greedy, denoised': greedy(denoised(G, self.images), self.W)[0][:n],
+            'greedy, denoised': greedy(self.flat, self.W)[0][:n],
             'variance': (G.diagonal() * self.W.pow(2).sum(1)).topk(n).indices,
             'variance, denoised': mixed.topk(n).indices,
         }
@@ -82,11 +92,10 @@ class Layer:
         G, _ = self.fit
         diagonal = G.diagonal().diag()
         shrunk = [(G + s * diagonal, 1e-9) for s in strengths]
-        flat = denoised(G, self.images)
         return {
             'ridge': self.best_of(cols, [(G, s) for s in strengths]),
             'towards the diagonal': self.best_of(cols, shrunk),
-            'denoised': self.best_of(cols, [(flat, s) for s in strengths]),
+            'denoised': self.best_of(cols, [(self.flat, s) for s in strengths]),
         }
 
 

@@ -23,17 +23,12 @@ from dcvit.images.config import data_config
 from dcvit.images.measure import Judge, logits, top1
 from dcvit.images.splits import order_of
 from dcvit.model.reading import read
-from dcvit.model.tracing import input_shape
+from dcvit.model.tracing import count_macs, input_shape
 
 importances = dict(
     magnitude=tp.importance.GroupMagnitudeImportance,
     taylor=tp.importance.GroupTaylorImportance,
 )
-
-
-def labelled(teacher, images):
-    "Images with the classes that the teacher gives them"
-    return images, logits(teacher, images).argmax(1)
 
 
 def pseudo_loss(student, images, labels):
@@ -86,11 +81,7 @@ def narrowed(teacher, kind, keep, x, y, steps=200):
 
 def macs_of(model):
     "Multiply-accumulates of one image"
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, *input_shape(model)))
-    return counter.get_total_flops() / 2
+    return count_macs(model, torch.zeros(1, *input_shape(model))).get_total_flops() / 2
 
 
 def trained(model, x, y, steps, seed, batch=64, lr=1e-4):
@@ -130,7 +121,8 @@ def main(
         asked = dict(system=f'torch-pruning, {kind}', length=length)
         for few, keys in few_shot_sets(table, source, data_config(model), n, seeds, keeps, **asked):
             start = time.time()
-            x, y = labelled(model, few.tensor)
+            x = few.tensor
+            y = logits(model, x).argmax(1)
             student, reached = narrowed(model, kind, keys['keep'], x, y)
             trained(student, x, y, length, keys['seed'])
             table.add(
