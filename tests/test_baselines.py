@@ -138,19 +138,23 @@ def test_inverted_residuals_and_windows(case):
 
 
 @pytest.fixture(scope='module', params=plain_only)
-def changed_form(request, teacher, digits, tmp_path_factory):
+def changed_form(request, tmp_path_factory):
     "A student whose blocks another system changed, and its folder"
     name = request.param
+    args = dict(img_size=32, patch_size=8, depth=6, num_classes=10)
+    arch = dict(architecture='vit_tiny_patch16_224', args=args)
+    vit = timm.create_model(arch['architecture'], **args).eval()
+    images = torch.randint(256, (20, 3, 32, 32), dtype=torch.uint8)
     how = {measure_of(name): 0.75, 'recipe': in_short(name), 'timing': False, 'progress': False}
-    made = dcvit.compress(teacher, digits['train'], n=20, **how)
+    made = dcvit.compress(vit, images, arch=arch, **how)
     folder = tmp_path_factory.mktemp(name) / 's'
-    made.export(folder, digits['train'][:4], formats=('onnx', 'program'))
+    made.export(folder, images[:4], formats=('onnx', 'program'))
     return made, folder
 
 
 def test_students_in_other_forms_are_saved_and_exported(changed_form):
     made, folder = changed_form
-    x = torch.randn(3, 1, 8, 8)
+    x = torch.randn(3, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(dcvit.load(folder)(x), made.model(x))
     assert {*made.report['exports']} >= {'onnx', 'program'}

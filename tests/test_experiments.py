@@ -1,6 +1,5 @@
 "The scripts behind the tables, on images that are at hand"
 
-import subprocess
 import sys
 
 import pandas as pd
@@ -28,12 +27,12 @@ def folder(digits, tmp_path_factory):
 
 def test_real_models(folder, tmp_path):
     "A row for each recipe, and none twice"
+    import real
+
     table = tmp_path / 'real.csv'
-    words = [sys.executable, experiments / 'real.py', 'demo', folder, '--n', 60, '--tests', 100]
-    words += ['--recipes', 'blocks,closed-form', '--keeps', '.5', '--out', table, '--threads', 1]
+    how = dict(n=60, tests=100, recipes='blocks,closed-form', keeps='.5', threads=1)
     for _ in range(2):
-        done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr
+        real.main('demo', str(folder), **how, out=str(table))
     rows = pd.read_csv(table).set_index('recipe')
     assert [*rows.index] == ['blocks', 'closed-form']
     assert (rows.reached <= 0.5005).all() and (rows.top1_teacher > 90).all()

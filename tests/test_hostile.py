@@ -245,10 +245,10 @@ json_values = st.recursive(
 
 def test_any_run_folder(saved, teacher, digits, tmp_path, fault):
     "A configuration that is damaged, or of another version, is refused"
-    fault('run folder with a damaged configuration', 'refused', 25)
+    fault('run folder with a damaged configuration', 'refused', 10)
 
     @given(st.one_of(st.text(max_size=40), json_values.map(json.dumps)))
-    @settings(many, max_examples=25)
+    @settings(many, max_examples=10)
     @limited()
     def check(text):
         folder = tmp_path / 'run'
@@ -276,8 +276,19 @@ def test_another_run_folder(teacher, digits, tmp_path, saved, fault):
 def test_two_processes_on_one_run_folder(cli, forks, tmp_path, fault):
     "One wins, the other says so; the winner is not disturbed"
     fault('two processes on one run folder', 'one wins, the other says so')
-    numbers = 'trial_length=8,step_length=2,unit=step,metric_iters=50,metric_warmup=5'
-    words = ['compress', 'demo', '--keep-macs', '.6', '--recipe', 'paper', '--set', numbers]
+    numbers = 'trial_length=4,step_length=2,unit=step,metric_iters=20,metric_warmup=5'
+    words = [
+        'compress',
+        'demo',
+        '--n',
+        12,
+        '--keep-macs',
+        '.75',
+        '--recipe',
+        'paper',
+        '--set',
+        numbers,
+    ]
     words += ['--run-dir', str(tmp_path / 'run'), '--out']
     first = forks.start(*words, tmp_path / 'a')
     end = time.time() + 120

@@ -114,7 +114,7 @@ asked = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.floats(0.05, 1.0), asked)
 def test_every_budget_is_met_or_refused_with_the_range(q, words):
     key, count = words

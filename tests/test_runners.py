@@ -44,7 +44,7 @@ def compress(teacher, digits, run, **more):
         teacher,
         digits['train'],
         n=20,
-        keep_macs=0.6,
+        keep_macs=0.75,
         recipe=tiny,
         run_dir=run,
         timing=False,

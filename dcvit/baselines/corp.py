@@ -19,7 +19,7 @@ from ..search.statistics import statistics_of
 # %% auto #0
 __all__ = ['one_ratio', 'CorpRecipe', 'by_one_ratio']
 
-# %% ../../nbs/baselines/corp.ipynb #86cb7715
+# %% ../../nbs/baselines/corp.ipynb #4648e48e
 def _at(net, ratio):
     "The structure in which every MLP, and what heads compare along, has this share of its size"
     lefts = []
@@ -31,7 +31,7 @@ def _at(net, ratio):
         lefts.append(left)
     return Structure(tuple(lefts))
 
-
+# %% ../../nbs/baselines/corp.ipynb #01bfd664
 def one_ratio(
     net: Network,
     budget: Budget,

@@ -48,7 +48,7 @@ def sites(module: nn.Module, layers) -> list:
     dense = [path for path in inside if path in children and children[path].groups == 1]
     return [(path, _norm_behind(module, path)) for path in dense]
 
-# %% ../../nbs/baselines/fskd.ipynb #04addfa9
+# %% ../../nbs/baselines/fskd.ipynb #f09cc65d
 def affine(norm: nn.BatchNorm2d) -> tuple:
     "`(scale, shift)` that a batch norm in eval mode applies to each channel"
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
@@ -62,7 +62,7 @@ def _only_shifts(norm, shift):
     norm.weight.fill_(1)
     norm.bias.copy_(shift)
 
-
+# %% ../../nbs/baselines/fskd.ipynb #95b0c323
 @torch.no_grad()
 def merge(conv: nn.Conv2d, norm: nn.BatchNorm2d, Q: torch.Tensor):
     "Put `Q` `[channels, channels]` behind a convolution and its batch norm, into their weights"

@@ -35,14 +35,14 @@ def check_heads(net: Network, system: str):
             f'{system} drops attention heads, and this {net.label} has none that can go alone'
         )
 
-# %% ../../nbs/baselines/gates.ipynb #98700a2e
+# %% ../../nbs/baselines/gates.ipynb #1cc49d3e
 def _of_channels(net, key, gates):
     "Gates of the channels that enter an output layer, broadcast over tokens"
     i, which = key
     gate = gates[key].repeat_interleave(net.blocks[i].part(which).layers.width, -1)
     return gate[:, None] if gate.ndim == 2 else gate
 
-
+# %% ../../nbs/baselines/gates.ipynb #367a0620
 @contextmanager
 def gated(
     student: nn.Module,  # with all units of the teacher

@@ -95,7 +95,7 @@ def ordered(run, targets) -> Supernet:
     order = {key: score.argsort(descending=True) for key, score in scores.items()}
     return Supernet(copied(run.teacher), run.net, order)
 
-# %% ../../nbs/baselines/supernet.ipynb #0711fe89
+# %% ../../nbs/baselines/supernet.ipynb #780a8aac
 def drawn(net: Network, rng: random.Random) -> dict:
     "A share of each part at random"
     return {key: rng.choice(shares) for key in units_of(net)}
@@ -106,7 +106,7 @@ def _next(share, step):
     place = shares.index(share) + step
     return shares[min(max(place, 0), len(shares) - 1)]
 
-
+# %% ../../nbs/baselines/supernet.ipynb #37f639c4
 def fitted(net: Network, budget: Budget, chosen: dict, window: float, rng) -> dict:
     "The shares changed, part by part, until the student meets the budget; raises `DcvitError` if it never does"
     chosen = dict(chosen)

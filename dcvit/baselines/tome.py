@@ -18,7 +18,7 @@ from ..model.tokens import net_at_tokens, schedule
 # %% auto #0
 __all__ = ['most_tokens', 'TomeRecipe', 'by_merging']
 
-# %% ../../nbs/baselines/tome.ipynb #ca36d361
+# %% ../../nbs/baselines/tome.ipynb #6d79bd3a
 def _steps(net):
     "Structures with all units and ever fewer tokens"
     seq = net.sequence
@@ -26,7 +26,7 @@ def _steps(net):
     for merged in range(1, (len(net) - 1) * free // 2):  # far enough, few are left early
         yield replace(whole(net), tokens=schedule(seq, len(net), merged))
 
-
+# %% ../../nbs/baselines/tome.ipynb #c6379241
 def most_tokens(
     net: Network,
     budget: Budget,

@@ -216,7 +216,7 @@ def uniform(
     ratio = largest_ratio(lambda ratio: price(_every_mlp(net, ratio)) <= budget.target)
     return _every_mlp(net, ratio)
 
-# %% ../../nbs/model/budget.ipynb #d819f8f2
+# %% ../../nbs/model/budget.ipynb #ff88b72d
 def _drawn(net, shares, power):
     "The structure in which parts keep these shares, raised to a power, of their units"
     lefts = []
@@ -225,7 +225,7 @@ def _drawn(net, shares, power):
         lefts.append(Left(block.mixer.share(mixer), block.mlp.share(mlp)))
     return Structure(tuple(lefts))
 
-
+# %% ../../nbs/model/budget.ipynb #17b34074
 def at_random(
     net: Network,
     budget: Budget,

@@ -169,7 +169,7 @@ def edit_block(
     module = student.get_submodule(block.name)
     student.set_submodule(block.name, edited(module, block, left, keep))
 
-# %% ../../nbs/model/surgery.ipynb #5c7ad316
+# %% ../../nbs/model/surgery.ipynb #ea522479
 def pick_random(
     units: int,  # how many there are
     n: int,  # how many to keep
@@ -187,7 +187,7 @@ def pick_largest(
     "Indices of the `n` units with the largest scores, in order"
     return scores.topk(n).indices.sort().values
 
-
+# %% ../../nbs/model/surgery.ipynb #fa8ce6db
 def seed_of(seed: int, i: int) -> int:
     "The seed that belongs to block `i` in a run with `seed`"
     return seed * 1_000_003 + i

@@ -54,13 +54,13 @@ class Widths:
         "The same with each of the costs changed"
         return Widths(self.whole, *map(change, (self.qk, self.v, self.product)))
 
-# %% ../../nbs/model/widths.ipynb #34f4a3c7
+# %% ../../nbs/model/widths.ipynb #4fed7da2
 def _of_row(layer, macs, others):
     "Cost of one of `others` equal rows or columns of a layer, without its bias"
     every, linear = macs
     return Cost(every // others, linear // others, layer.weight.numel() // others)
 
-
+# %% ../../nbs/model/widths.ipynb #96d16788
 def widths_of(
     attn: nn.Module,
     path: str,  # of the attention in the model

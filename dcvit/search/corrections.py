@@ -36,14 +36,14 @@ def _alone(structure, losses):
             found[key] = found.get(key, 0.0) + table[n]
     return found
 
-# %% ../../nbs/search/corrections.ipynb #232105ae
+# %% ../../nbs/search/corrections.ipynb #03a8849a
 def _restored(net, structure, i, kind):
     "The structure with all of one part, or of the width inside its heads"
     if kind == 'widths':
         return structure.set(i, replace(structure[i], widths=None))
     return structure.set_part(i, kind, net.blocks[i].part(kind).units)
 
-
+# %% ../../nbs/search/corrections.ipynb #6f59934f
 def in_company(
     contest: Contest,
     structure: Structure,

@@ -102,7 +102,7 @@ class Fewer:
         rungs = (ladder.at(n, structure) for n in range(len(ladder.rungs)))
         return next((seen for seen in rungs if self.price(seen) <= target), None)
 
-# %% ../../nbs/search/fewer.ipynb #87590b51
+# %% ../../nbs/search/fewer.ipynb #243d4922
 def seeing_less(
     fewer: Fewer,
     ladder: Ladder,
@@ -118,7 +118,7 @@ def seeing_less(
         return seen
     return replace(seen, blocks=narrow(start, fewer.at(seen)).blocks)
 
-
+# %% ../../nbs/search/fewer.ipynb #4d7248ac
 def proposals(
     fewer: Fewer,
     start: Structure,  # that sees everything

@@ -34,7 +34,7 @@ def probe_sizes(
     sizes = few if n < 64 else more
     return sorted({size for size in (*sizes, *[0] * alone) if size < n})
 
-# %% ../../nbs/search/losses.ipynb #feeb7df7
+# %% ../../nbs/search/losses.ipynb #2f7cb6da
 def whole_of(block: Block, which: str) -> int:
     "Units of a part, or the width inside its heads"
     return block.mixer.widths.whole if which in WIDTHS else block.part(which).units
@@ -48,7 +48,7 @@ def option(block: Block, which: str, n: int) -> Left | None:
         left = replace(intact(block), **{which: n})
     return left if allows(block, left) else None
 
-
+# %% ../../nbs/search/losses.ipynb #7aae9c27
 def _sizes(block, which, stats):
     "Sizes at which the loss of a part, or of narrower heads, is measured"
     if which not in WIDTHS:

@@ -161,7 +161,7 @@ def _shapes(teacher, net, x, seconds):
             inside[block.index] = _inside_heads(part, timed[same])
     return shapes, inside
 
-# %% ../../nbs/search/prices.ipynb #a53081af
+# %% ../../nbs/search/prices.ipynb #1a105034
 def noise(
     teacher: nn.Module,
     batch: int,  # images
@@ -170,7 +170,7 @@ def noise(
     p = next(teacher.parameters())
     return torch.randn(batch, *input_shape(teacher), device=p.device, dtype=p.dtype)
 
-
+# %% ../../nbs/search/prices.ipynb #f7113d77
 def timed_students(
     teacher: nn.Module,  # not changed
     net: Network,

@@ -207,7 +207,7 @@ def of_others(
         found[key] = replace(stats[key], G=G, mean=mean, rows=sums[key].values[0])
     return found
 
-# %% ../../nbs/search/statistics.ipynb #0434ceda
+# %% ../../nbs/search/statistics.ipynb #77beb210
 @patch
 def join(
     self: Stat,
@@ -221,7 +221,7 @@ def join(
     self.mean = self.mean + share * apart
     self.rows = total
 
-
+# %% ../../nbs/search/statistics.ipynb #cf8a5067
 def take_in(
     stats: dict,  # from `statistics`; changed
     teacher: nn.Module,

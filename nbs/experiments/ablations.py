@@ -73,6 +73,57 @@ def variants(setup, order, length, on_test, labels, table, keys):
         table.add(variant=name, **keys, **on_test.scores(student, labels), seconds=seconds)
 
 
+def some_of(x, labels, count):
+    "So many test images, drawn at random"
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:count]
+    return x[order], labels[order]
+
+
+class Bench:
+    "A teacher, the test images that judge its students, and the two tables"
+
+    def __init__(self, teacher, data, tests, out):
+        self.model, self.source, x, labels = load(teacher, data)
+        x, self.labels = some_of(x, labels, tests)
+        self.net = read(self.model)
+        self.cfg = data_config(self.model)
+        self.on_test = Judge(self.model, x)
+        self.trials = Table(f'{out}_trials.csv')
+        self.variants = Table(f'{out}_variants.csv')
+
+    def metric_set(self, seed, iters):
+        "Synthetic images, and how many of them the teacher puts in the class they were made for"
+        recipe = InversionNumbers(metric_iters=iters, metric_warmup=iters // 20)
+        S = invert(self.model, self.cfg, recipe, seed, progress=False)
+        hit = self.model(S.images).argmax(1) == S.targets
+        return Judge(self.model, S.images), hit.float().mean().item()
+
+    def setup(self, few, judge, lefts, length, lr, seed):
+        steps = MimicNumbers(unit='step', lr=lr)
+        return setup_of(self.model, self.net, few, judge, lefts, steps, length, seed)
+
+    def best(self, seed, k):
+        "The k blocks whose trials lost least"
+        mine = self.trials.rows.query('seed==@seed').sort_values('on_metric_set')
+        return [i for i in mine.block if i in candidates(self.net)][:k]
+
+    def add_trials(self, few, judge, hit, r_d, length, lr, seed):
+        "A row for every block"
+        lefts = dict(enumerate(compressed(self.net, range(len(self.net)), r_d).blocks))
+        setup = self.setup(few, judge, lefts, length, lr, seed)
+        keys = dict(seed=seed, r_d=r_d, metric_set_hit=hit)
+        on_few = Judge(self.model, few.tensor)
+        all_trials(setup, on_few, self.on_test, self.labels, self.trials, keys)
+
+    def add_variants(self, few, judge, p, length, lr, seed):
+        "A row for every choice of what to mimic and what to update"
+        chosen = self.best(seed, p.k)
+        lefts = {i: compressed(self.net, [i], p.r_d)[i] for i in chosen}
+        setup = self.setup(few, judge, lefts, length[0], lr, seed)
+        keys = dict(seed=seed, k=p.k, r_d=p.r_d)
+        variants(setup, chosen, length[1], self.on_test, self.labels, self.variants, keys)
+
+
 @call_parse
 def main(
     teacher: str,
@@ -89,34 +140,11 @@ def main(
     test: int = None,  # test images to use; default all
 ):
     "Run both ablations"
-    model, source, x, labels = load(teacher, data)
-    net = read(model)
-    cfg = data_config(model)
-    idx = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:test]
-    on_test = Judge(model, x[idx])
-    labels = labels[idx]
-    trials_table = Table(f'{out}_trials.csv')
-    variants_table = Table(f'{out}_variants.csv')
+    bench = Bench(teacher, data, test, out)
+    net = bench.net
     p = plan(net, budget(net, keep_macs=keep), candidates(net))
     for seed in numbers(seeds, int):
-        few = few_shot(source, cfg, n, seed)
-        S = invert(
-            model,
-            cfg,
-            InversionNumbers(metric_iters=iters, metric_warmup=iters // 20),
-            seed,
-            progress=False,
-        )
-        hit = (model(S.images).argmax(1) == S.targets).float().mean().item()
-        judge = Judge(model, S.images)
-        steps = MimicNumbers(unit='step', lr=lr)
-        lefts = dict(enumerate(compressed(net, range(len(net)), trial_r_d).blocks))
-        setup = setup_of(model, net, few, judge, lefts, steps, trial_steps, seed)
-        keys = dict(seed=seed, r_d=trial_r_d, metric_set_hit=hit)
-        all_trials(setup, Judge(model, few.tensor), on_test, labels, trials_table, keys)
-        mine = trials_table.rows.query('seed==@seed').sort_values('on_metric_set')
-        order = [i for i in mine.block if i in candidates(net)][: p.k]
-        chosen = {i: compressed(net, [i], p.r_d)[i] for i in order}
-        setup = setup_of(model, net, few, judge, chosen, steps, trial_steps, seed)
-        keys = dict(seed=seed, k=p.k, r_d=p.r_d)
-        variants(setup, order, step_steps, on_test, labels, variants_table, keys)
+        few = few_shot(bench.source, bench.cfg, n, seed)
+        judge, hit = bench.metric_set(seed, iters)
+        bench.add_trials(few, judge, hit, trial_r_d, trial_steps, lr, seed)
+        bench.add_variants(few, judge, p, (trial_steps, step_steps), lr, seed)

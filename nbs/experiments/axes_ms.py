@@ -45,6 +45,17 @@ def timed(model, students, batch, seconds):
     return {name: found[name]['ratio'] for name in students}
 
 
+def figures(made, ratio, judge, labels):
+    "What the table says of one student"
+    return dict(
+        ratio=ratio,
+        keep_macs=made.report['student']['keep_macs'],
+        tokens=made.structure.tokens[-1] if made.structure.tokens else '',
+        **judge.scores(made.model, labels),
+        blocks=to_text(made.structure),
+    )
+
+
 @call_parse
 def main(
     teacher: str,
@@ -64,19 +75,9 @@ def main(
     table = Table(out)
     for few, keys in few_shot_sets(table, source, data_config(model), str(n), seeds, keeps):
         keep, seed = keys['keep'], keys['seed']
-        made = {
-            name: compressed(model, few, keep, batch, seed, changes)
-            for name, changes in axes.items()
-        }
+        asked = (model, few, keep, batch, seed)
+        made = {name: compressed(*asked, changes) for name, changes in axes.items()}
         ratios = timed(model, {name: m.model for name, m in made.items()}, batch, seconds)
         for name, m in made.items():
-            table.add(
-                **keys,
-                axes=name,
-                batch=batch,
-                ratio=ratios[name],
-                keep_macs=m.report['student']['keep_macs'],
-                tokens=m.structure.tokens[-1] if m.structure.tokens else '',
-                **judge.scores(m.model, labels),
-                blocks=to_text(m.structure),
-            )
+            row = figures(m, ratios[name], judge, labels)
+            table.add(**keys, axes=name, batch=batch, **row)

@@ -126,6 +126,16 @@ def errors(layers, truth, keep):
     return found
 
 
+def rows(model, few, others, keeps):
+    "The mean error over the blocks, of every share of the neurons, choice and solve"
+    net = read(model)
+    layers, stats = layers_of(model, net, few)
+    truth = of_others(stats, model, net, others)
+    for keep in keeps:
+        for (choice, solve), each in errors(layers, truth, keep).items():
+            yield dict(keep=keep, choice=choice, solve=solve, error=np.mean(each))
+
+
 @call_parse
 def main(
     teacher: str,
@@ -139,12 +149,8 @@ def main(
     "One row for each split, share of the neurons, choice and solve: the mean over the blocks"
     torch.set_num_threads(threads)
     model, source, x, _ = load(teacher, data)
-    net = read(model)
     table = Table(out)
     for count, seed in product(numbers(n, int), numbers(seeds, int)):
-        layers, stats = layers_of(model, net, few_shot(source, data_config(model), count, seed))
-        truth = of_others(stats, model, net, x[:3000].split(64))
-        for keep in numbers(keeps):
-            keys = dict(n=count, seed=seed, keep=keep)
-            for (choice, solve), each in errors(layers, truth, keep).items():
-                table.add(**keys, choice=choice, solve=solve, error=np.mean(each))
+        few = few_shot(source, data_config(model), count, seed)
+        for row in rows(model, few, x[:3000].split(64), numbers(keeps)):
+            table.add(n=count, seed=seed, **row)

@@ -41,6 +41,14 @@ def times(family, budgets, x, labels):
     return dict(at=at, predicted_curve=predicted, all_students=students)
 
 
+def made_and_kept(model, few, seed):
+    "`(family as loaded from its folder, seconds to make, bytes on disk)`"
+    how = dict(budgets=(0.4, 0.95), seed=seed, progress=False)
+    family, seconds = timed(lambda: dcvit.family(model, few.images or few.pixels, **how))
+    folder = family.save(Path(tempfile.mkdtemp()) / 'family')
+    return dcvit.load_family(folder), seconds, size_of(folder)
+
+
 @call_parse
 def main(
     teacher: str,
@@ -57,15 +65,10 @@ def main(
     x = x[idx]
     labels = labels[idx]
     few = few_shot(source, data_config(model), n, seed)
-    how = dict(budgets=(0.4, 0.95), seed=seed, progress=False)
-    family, made = timed(lambda: dcvit.family(model, few.images or few.pixels, **how))
-    folder = family.save(Path(tempfile.mkdtemp()) / 'family')
-    family = dcvit.load_family(folder)
-    size = size_of(folder)
-    report = dict(
-        made=made, phases=family.report['seconds'], bytes=size, threads=torch.get_num_threads()
-    )
-    report['teachers'] = size / sum(p.nbytes for p in model.parameters())
+    family, seconds, size = made_and_kept(model, few, seed)
+    teachers = size / sum(p.nbytes for p in model.parameters())
+    report = dict(made=seconds, phases=family.report['seconds'], bytes=size)
+    report |= dict(threads=torch.get_num_threads(), teachers=teachers)
     report |= dict(times(family, budgets, x, labels), budgets=budgets)
     curve = family.curve(budgets // 4, images=x, labels=labels, polish=True, progress=False)
     curve.to_csv(f'{out}_curve.csv', index=False)

@@ -13,6 +13,27 @@ from dcvit.images.images import few_shot
 from dcvit.images.measure import Judge
 
 
+def with_and_without(family):
+    "`(merging?, the family)`: as it was made, and with anchors that merge nothing"
+    found = family.anchors
+    yield True, family
+    family.anchors = {share: dict(anchor, merged=0.0) for share, anchor in found.items()}
+    yield False, family
+
+
+def figures(family, keep, judge, labels):
+    "What the family says of a budget, and how close its student is to the teacher"
+    structure = family.structure(keep_macs=keep)
+    return dict(
+        merged=family.near(keep).merged,
+        reached=family.cost(structure).macs / family.net.total.macs,
+        predicted_kl=family.predicted(keep, 'kl'),
+        tokens=structure.tokens[-1] if structure.tokens else '',
+        **judge.scores(family.student(structure), labels),
+        blocks=to_text(structure),
+    )
+
+
 @call_parse
 def main(
     teacher: str,
@@ -31,22 +52,8 @@ def main(
     shares = numbers(keeps)
     for seed in numbers(seeds, int):
         few = few_shot(source, data_config(model), n, seed)
-        family = dcvit.family(model, few.images, budgets=(min(shares), 0.95), seed=seed)
-        found = family.anchors
-        without = {share: dict(anchor, merged=0.0) for share, anchor in found.items()}
-        for merging, anchors in ((True, found), (False, without)):
-            family.anchors = anchors
+        made = dcvit.family(model, few.images, budgets=(min(shares), 0.95), seed=seed)
+        for merging, family in with_and_without(made):
             for keep in shares:
-                structure = family.structure(keep_macs=keep)
-                table.add(
-                    n=n,
-                    seed=seed,
-                    keep=keep,
-                    merging=merging,
-                    merged=family.near(keep).merged,
-                    reached=family.cost(structure).macs / family.net.total.macs,
-                    predicted_kl=family.predicted(keep, 'kl'),
-                    tokens=structure.tokens[-1] if structure.tokens else '',
-                    **judge.scores(family.student(structure), labels),
-                    blocks=to_text(structure),
-                )
+                keys = dict(n=n, seed=seed, keep=keep, merging=merging)
+                table.add(**keys, **figures(family, keep, judge, labels))

@@ -14,6 +14,15 @@ from dcvit.images.config import data_config
 from dcvit.images.measure import Judge
 
 
+def losses(model, few, keep, seed, judge, labels):
+    "KL of one student on the images that chose it, that check it, and that test it"
+    how = dict(recipe='closed-form', seed=seed, timing=False, progress=False)
+    made = dcvit.compress(model, few.images or few.pixels, keep_macs=keep, **how)
+    check, chosen = made.report['fidelity']['check'], made.report['search']
+    test = judge.scores(made.model, labels)
+    return dict(check=check['kl'], test=test['kl'], chosen=chosen['loss'])
+
+
 @call_parse
 def main(
     teacher: str,
@@ -27,8 +36,5 @@ def main(
     model, source, x, labels = load(teacher, data)
     judge, table = Judge(model, x), Table(out)
     for few, keys in few_shot_sets(table, source, data_config(model), n, seeds, keeps):
-        how = dict(recipe='closed-form', seed=keys['seed'], timing=False, progress=False)
-        made = dcvit.compress(model, few.images or few.pixels, keep_macs=keys['keep'], **how)
-        check, chosen = made.report['fidelity']['check'], made.report['search']
-        test = judge.scores(made.model, labels)
-        table.add(**keys, check=check['kl'], test=test['kl'], chosen=chosen['loss'])
+        found = losses(model, few, keys['keep'], keys['seed'], judge, labels)
+        table.add(**keys, **found)

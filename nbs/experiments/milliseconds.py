@@ -69,6 +69,15 @@ class Clocked:
             blocks=to_text(made.structure),
         )
 
+    def compared(self, n, seed, keep, batches):
+        "A row for each batch size, of one split"
+        few = few_shot(self.source, data_config(self.model), n, seed)
+        how = dict(budgets=(0.3, 0.95), seed=seed, progress=False)
+        family = dcvit.family(self.model, few.images, **how)  # for structures only
+        for batch in batches:
+            row = self.compare(few, family, keep, batch, seed)
+            yield dict(batch=batch, seed=seed, asked=keep, **row)
+
 
 def time_rows(clocked, tables, n, out):
     "Latency of the first seed's structures in other tables"
@@ -108,11 +117,7 @@ def main(
     time_rows(clocked, tables, n, out)
     table = Table(f'{out}_budget.csv')
     for seed in numbers(seeds, int):
-        few = few_shot(clocked.source, data_config(clocked.model), n, seed)
-        how = dict(budgets=(0.3, 0.95), seed=seed, progress=False)
-        family = dcvit.family(clocked.model, few.images, **how)  # for structures only
-        for batch in numbers(batches, int):
-            row = clocked.compare(few, family, keep, batch, seed)
-            table.add(batch=batch, seed=seed, asked=keep, **row)
+        for row in clocked.compared(n, seed, keep, numbers(batches, int)):
+            table.add(**row)
     if again:
         time_again(clocked, out)

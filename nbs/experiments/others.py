@@ -73,6 +73,14 @@ class Bench:
         return dcvit.compress(self.model, few.images or few.pixels, **how)
 
 
+def combinations(systems, keeps, lengths, n, seeds):
+    "The keys of every row that was asked for, as words"
+    asked = (numbers(seeds, int), numbers(n, int), numbers(lengths, int), systems.split(','))
+    for seed, count, length, system in product(*asked):
+        for keep in numbers(keeps):
+            yield dict(system=system, n=count, seed=seed, length=length, keep=keep)
+
+
 @call_parse
 def main(
     teacher: str,
@@ -88,9 +96,6 @@ def main(
 ):
     "Run every combination and append a row for each"
     bench = Bench(teacher, data, out, runs)
-    asked = (numbers(seeds, int), numbers(n, int), numbers(lengths, int), systems.split(','))
-    for seed, count, length, system in product(*asked):
-        for keep in numbers(keeps):
-            keys = dict(system=system, n=count, seed=seed, length=length, keep=keep)
-            if not bench.table.has(**keys):
-                bench.add(recipe_of(system, length, augment), keys)
+    for keys in combinations(systems, keeps, lengths, n, seeds):
+        if not bench.table.has(**keys):
+            bench.add(recipe_of(keys['system'], keys['length'], augment), keys)

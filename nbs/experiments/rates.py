@@ -54,7 +54,13 @@ class Bench:
         training = Training(student, self.targets, recipe, seen, steps, last, run.seed)
         for step, average in averaged(training, progress=False):
             if step in looks:
-                yield self.measured(average, step)
+                yield dict(lr=recipe.lr, **self.measured(average, step))
+
+    def rows(self):
+        "The closed form, and every look at every learning rate"
+        yield dict(lr=0.0, **self.measured(self.start, 0))
+        for factor in rate_factors:
+            yield from self.descend(replace(fast, lr=fast.lr * factor))
 
 
 @call_parse
@@ -75,9 +81,5 @@ def main(
     for few, keys in few_shot_sets(table, source, data_config(model), *asked, teacher=name):
         run = Run(teacher=model, net=net, few=few, seed=keys['seed'], progress=False)
         bench = Bench(run, keys['keep'], test)
-        rows = [dict(lr=0.0, **bench.measured(bench.start, 0))]
-        for factor in rate_factors:
-            recipe = replace(fast, lr=fast.lr * factor)
-            rows += [dict(lr=recipe.lr, **row) for row in bench.descend(recipe)]
-        for row in rows:
+        for row in [*bench.rows()]:  # all or none: a key that the table has is not run again
             table.add(**keys, **row)

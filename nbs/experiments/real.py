@@ -95,15 +95,28 @@ def figures(made):
     )
 
 
+def before_gradients(report):
+    "What a run of `fast` had taken in front of its gradient stage"
+    seconds = sum(report['seconds'].values()) - report['seconds']['mimic']
+    memory = max(m['process'] for name, m in report['memory'].items() if name != 'mimic')
+    passes = round(seconds / report['pass_seconds'], 1)
+    return dict(seconds=seconds, passes=passes, memory=memory)
+
+
+def split(files, n, tests, seed):
+    "`(few-shot files, test files)`, drawn at random"
+    paths = sorted(files)
+    random.Random(seed).shuffle(paths)
+    return paths[:n], paths[n : n + tests]
+
+
 class Bench:
     "A teacher and one split of the images"
 
     def __init__(self, model, files, n, tests, seed):
         self.model = model
         self.seed = seed
-        paths = sorted(files)
-        random.Random(seed).shuffle(paths)
-        self.few, tests = paths[:n], paths[n : n + tests]
+        self.few, tests = split(files, n, tests, seed)
         self.labels = torch.tensor([files[path] for path in tests])
         few = few_shot(tests, data_config(model))
         self.judge = Judge(model, Batches(few))
@@ -134,17 +147,13 @@ class Bench:
         "The same in front of the gradient stage of `fast`, which is what `closed-form` hands back"
         student = deepcopy(made.model)
         student.load_state_dict(load_file(Path(run_dir) / 'steps' / 'refit.safetensors'))
-        seconds = made.report['seconds']
-        before = sum(seconds.values()) - seconds['mimic']
         few = few_shot(self.few, data_config(self.model))
         choose = Judge(self.model, Batches(few, few.splits.choose))
         judge = Judge(self.model, Batches(few, few.splits.check))
         temper(student, choose, judge)
         check = judge.scores(student)
-        passes = round(before / made.report['pass_seconds'], 1)
-        memory = max(m['process'] for name, m in made.report['memory'].items() if name != 'mimic')
-        own = dict(seconds=before, passes=passes, memory=memory)
-        own |= dict(check_kl=check['kl'], check_agreement=check['agreement'])
+        own = dict(check_kl=check['kl'], check_agreement=check['agreement'])
+        own |= before_gradients(made.report)
         return {**figures(made), **own, **self.scores(student)}
 
     def without_blocks(self, keep):

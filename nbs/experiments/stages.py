@@ -25,13 +25,19 @@ def best_units(structure, stats):
     return picked
 
 
+def seen(model, few):
+    "What reads the images, and statistics of all of them but those that check"
+    run = Run(teacher=model, net=read(model), few=few)
+    stats = statistics_of(run)
+    take_in(stats, model, run.net, run.batches('choose'))
+    return run, stats
+
+
 def students(model, few, keep, seed):
     "`({stage: student}, structure)`"
     how = dict(recipe='closed-form', seed=seed, device='cpu', timing=False, progress=False)
     made = dcvit.compress(model, few.images or few.pixels, keep_macs=keep, **how)
-    run = Run(teacher=model, net=read(model), few=few)
-    stats = statistics_of(run)
-    take_in(stats, model, run.net, run.batches('choose'))
+    run, stats = seen(model, few)
     s = made.structure
     bare = prune(model, s, best_units(s, stats), net=run.net)
     solved = assemble(model, run.net, s, stats)

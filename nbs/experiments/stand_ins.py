@@ -101,9 +101,9 @@ class Bench:
         origin = Origin()
         fit = moments(self.model, block, which, self.few, origin)
         other = moments(self.model, block, which, self.other, origin)
-        width, tokens = self.net.sequence.width, self.net.sequence.tokens
+        of_rank = 2 * self.net.sequence.width * self.net.sequence.tokens
         for rank, error in linear_errors(fit, other).items():
-            share = 2 * width * tokens * rank / block.part(which).whole.macs
+            share = of_rank * rank / block.part(which).whole.macs
             self.add(block, which, 'linear', rank, share, error)
 
     def narrow(self, block, which):

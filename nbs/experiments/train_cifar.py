@@ -152,20 +152,39 @@ class Fit:
         return self.seconds / 60
 
 
-def write(name, plan, model, accuracy, classes, words, out):
+def in_half(model):
+    "The weights in half precision, as they are kept"
+    state = model.state_dict()
+    return {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def seen_by(plan):
+    "What a teacher's JSON file says about its images"
+    stats = {name: list(values) for name, values in plan.stats.items()}
+    return dict(input_size=[3, 32, 32], **stats, crop_pct=1.0, interpolation='bicubic')
+
+
+def write(name, plan, model, out, **said):
     "Weights in half precision, and the JSON file that describes them"
-    state = {k: (v.half() if v.is_floating_point() else v) for k, v in model.state_dict().items()}
-    save_file({k: v.contiguous() for k, v in state.items()}, out / f'{name}.safetensors')
-    card = dict(architecture=plan.architecture, args=plan.args, input_size=[3, 32, 32])
-    card |= {k: list(v) for k, v in plan.stats.items()}
-    card |= dict(
-        crop_pct=1.0,
-        interpolation='bicubic',
-        classes=classes,
-        top1_test=round(accuracy, 2),
-        trained=words,
-    )
+    weights = {k: v.contiguous() for k, v in in_half(model).items()}
+    save_file(weights, out / f'{name}.safetensors')
+    card = dict(architecture=plan.architecture, args=plan.args, **seen_by(plan), **said)
     (out / f'{name}.json').write_text(json.dumps(card, indent=1))
+
+
+def untrained(plan):
+    "The model of a plan, in the memory format of convolutions"
+    dropped = dict(patch_drop_rate=plan.dropped) if plan.dropped else {}
+    model = timm.create_model(plan.architecture, **plan.args, **dropped)
+    return model.to(memory_format=torch.channels_last)
+
+
+def tested(model, data, cfg):
+    "`(top-1 on the test images, what a teacher's JSON file says of it)`"
+    pixels, labels = labelled(f'{data}/test', cfg, 10)
+    accuracy = top1(logits(model.eval(), normalise(pixels, cfg)), labels)
+    classes = sorted({p.parent.name for p in image_files(f'{data}/test')})
+    return accuracy, dict(classes=classes, top1_test=round(accuracy, 2))
 
 
 @call_parse
@@ -180,24 +199,19 @@ def main(
     "Train one teacher and write it where `dcvit.load_teacher` finds it"
     plan = teachers[name]
     out = Path(out)
-    epochs = epochs or plan.epochs
     out.mkdir(parents=True, exist_ok=True)
+    state = out / f'{name}.state'
+    epochs = epochs or plan.epochs
     torch.manual_seed(0)
-    cfg = dict(input_size=(3, 32, 32), interpolation='bicubic', crop_pct=1.0, **plan.stats)
+    cfg = seen_by(plan)
     x, y = labelled(f'{data}/train', cfg, 10)
-    dropped = dict(patch_drop_rate=plan.dropped) if plan.dropped else {}
-    model = timm.create_model(plan.architecture, **plan.args, **dropped).to(
-        memory_format=torch.channels_last
+    model = untrained(plan)
+    minutes = Fit(model, plan, epochs, len(x) // batch, state, bf16).run(
+        normalise(x, cfg), y, batch
     )
-    fit = Fit(model, plan, epochs, len(x) // batch, out / f'{name}.state', bf16)
-    minutes = fit.run(normalise(x, cfg), y, batch)
-    model.load_state_dict(
-        {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    )
-    pixels, labels = labelled(f'{data}/test', cfg, 10)
-    accuracy = top1(logits(model.eval(), normalise(pixels, cfg)), labels)
-    classes = sorted({p.parent.name for p in image_files(f'{data}/test')})
+    model.load_state_dict(in_half(model))
+    accuracy, said = tested(model, data, cfg)
     words = f'{epochs} epochs on the 50,000 training images, one CPU core, {minutes:.0f} minutes'
-    write(name, plan, model, accuracy, classes, words, out)
-    (out / f'{name}.state').unlink()
-    print(f'{name}: {accuracy:.2f}% on {len(labels)} test images, {minutes:.0f} minutes')
+    write(name, plan, model, out, **said, trained=words)
+    state.unlink()
+    print(f'{name}: {accuracy:.2f}% on test images, {minutes:.0f} minutes')

@@ -14,6 +14,15 @@ from fastcore.script import call_parse
 import dcvit
 
 
+def reported(images, epochs, **how):
+    "What the report says of the paper's pipeline on a ViT-B/16"
+    model = timm.create_model('vit_base_patch16_224')
+    lengths = dict.fromkeys(('trial_length', 'step_length', 'metric_iters', 'views'), epochs)
+    report = dcvit.compress(model, images, n=50, recipe=dcvit.PaperRecipe(**lengths), **how).report
+    keys = ('seconds', 'chosen', 'latency', 'memory', 'environment')
+    return {key: report[key] for key in keys}
+
+
 @call_parse
 def main(
     images: str,  # folder with at least 50 images
@@ -26,18 +35,8 @@ def main(
     "Run and report"
     torch.manual_seed(0)
     start = time.time()
-    model = timm.create_model('vit_base_patch16_224')
-    recipe = dcvit.PaperRecipe(
-        trial_length=epochs, step_length=epochs, metric_iters=epochs, views=epochs
-    )
-    how = dict(recipe=recipe, device=device, workers=workers, progress=False)
-    report = dcvit.compress(model, images, n=50, keep_macs=keep_macs, **how).report
-    keys = ('seconds', 'chosen', 'latency', 'memory', 'environment')
-    found = dict(
-        total=time.time() - start,
-        epochs=epochs,
-        keep_macs=keep_macs,
-        **{k: report[k] for k in keys},
-    )
+    how = dict(keep_macs=keep_macs, device=device, workers=workers, progress=False)
+    found = dict(epochs=epochs, keep_macs=keep_macs, **reported(images, epochs, **how))
+    found['total'] = time.time() - start
     Path(out).write_text(json.dumps(found, indent=1))
     print(json.dumps(found['seconds']), found['total'])
