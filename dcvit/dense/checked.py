@@ -85,6 +85,17 @@ def _check_stat(name, units, stat):
     ):
         raise DcvitError(f'stat.{name} has no covariance of its inputs')
 
+# %% ../../nbs/dense/checked.ipynb #8c8ff4ef
+def _check_complete(losses, stats):
+    needed = set()
+    for (i, which), table in losses.items():
+        if which in WIDTHS:
+            needed |= {(i, which), (i, 'mixer')}
+        elif np.isfinite(table[1:-1]).any():
+            needed.add((i, which))
+    for i, which in sorted(needed - {*stats}):
+        raise DcvitError(f'stat.{part_name(i, which)} is not there')
+
 # %% ../../nbs/dense/checked.ipynb #3a253c8f
 def _check_images(few, shape):
     if few is None:
@@ -95,7 +106,7 @@ def _check_images(few, shape):
             f'images are {list(pixels.shape)} of {pixels.dtype}, the model takes {list(shape)} of bytes'
         )
 
-# %% ../../nbs/dense/checked.ipynb #e4769ec5
+# %% ../../nbs/dense/checked.ipynb #d90c12c3
 def check_family(
     family: Family,  # as it was read
 ) -> Family:
@@ -109,5 +120,6 @@ def check_family(
             _check_directions(part_name(i, which), block, which, stat)
         else:
             _check_stat(part_name(i, which), block.part(which).units, stat)
+    _check_complete(family.losses, family.stats)
     _check_images(family.few, tuple(family.cfg['input_size']))
     return family
