@@ -61,7 +61,7 @@ def scaled(
     }
     return Prices(rest, parts, widths)
 
-# %% ../../nbs/model/budget.ipynb #ddc0f20c
+# %% ../../nbs/model/budget.ipynb #043145b9
 def exact_prices(
     net: Network,
     measure: str,  # 'macs', 'linear' (MACs without attention products) or 'params'
@@ -69,8 +69,10 @@ def exact_prices(
     "Prices counted on the model"
     parts = {}
     for block, which, part in net.parts():
-        prices = [getattr(part.at(n), measure) for n in range(part.units + 1)]
-        parts[block.index, which] = np.array(prices, dtype=float)
+        priced = part.repriced(attrgetter(measure))
+        n = np.arange(part.units + 1.0)
+        parts[block.index, which] = priced.fixed + priced.unit * n + priced.pair * n**2
+        parts[block.index, which][0] = 0  # what is fixed goes with the last unit
     inside = {block.index: block.mixer.widths for block in net.blocks if block.mixer.widths}
     widths = {i: heads.repriced(attrgetter(measure)) for i, heads in inside.items()}
     return Prices(getattr(net.rest, measure), parts, widths)

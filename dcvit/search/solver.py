@@ -43,52 +43,40 @@ def _sizes(block, which, losses, heads):
     table = losses[block.index, which]
     return [(n, float(table[n])) for n in sizes if np.isfinite(table[n])]
 
-# %% ../../nbs/search/solver.ipynb #206fc7ed
-def _worth_it(every):
-    "Options, cheapest first, without those that cost more and lose more than another"
-    best = []
-    lowest = np.inf
-    for option in sorted(every, key=lambda o: (o.price, o.loss)):
-        if option.loss < lowest:
-            best.append(option)
-            lowest = option.loss
-    return best
+# %% ../../nbs/search/solver.ipynb #36df815f
+def _worth_it(prices, losses):
+    "Places of the options that are worth it, cheapest first"
+    order = np.lexsort((losses, prices))
+    lowest = np.minimum.accumulate(np.append(np.inf, losses[order][:-1]))
+    return order[losses[order] < lowest]
 
-# %% ../../nbs/search/solver.ipynb #bee90dbc
+# %% ../../nbs/search/solver.ipynb #ed6c2d3b
 def _widths(block, losses, prices, heads):
-    "Widths inside heads that are possible, with what they lose: `(None or (qk, v), loss)`"
+    "Widths inside heads that are possible: `(None or (qk, v), loss, price that each head saves)`"
     i = block.index
-    yield None, 0.0
+    yield None, 0.0, 0.0
     if not heads or (i, 'qk') not in losses or i not in prices.widths:
         return
-    whole = prices.widths[i].whole
-    sizes = range(whole, 0, -max(1, whole // 8))
+    inside = prices.widths[i]
+    sizes = range(inside.whole, 0, -max(1, inside.whole // 8))
     for qk, v in product(sizes, sizes):
         lost = losses[i, 'qk'][qk] + losses[i, 'v'][v]
-        if (qk, v) != (whole, whole) and np.isfinite(lost):
-            yield (qk, v), float(lost)
+        if (qk, v) != (inside.whole, inside.whole) and np.isfinite(lost):
+            yield (qk, v), float(lost), float(inside.saved(qk, v))
 
-# %% ../../nbs/search/solver.ipynb #15cbc119
+# %% ../../nbs/search/solver.ipynb #c488e9fb
 def _mixers(block, losses, prices, heads):
     "Ways to leave a mixer that are worth it, without an MLP"
-    every = []
-    for mixer, lost in _sizes(block, 'mixer', losses, heads):
-        for widths, also in _widths(block, losses, prices, heads) if mixer else [(None, 0.0)]:
-            left = Left(mixer, 0, widths)
-            every.append(Option(left, lost + also, prices.left(block.index, left)))
-    return _worth_it(every)
+    whole, *narrower = _widths(block, losses, prices, heads)
+    sizes = _sizes(block, 'mixer', losses, heads)
+    every = [(n, lost, w) for n, lost in sizes for w in (whole, *(narrower if n else ()))]
+    loss = np.array([lost + also for _, lost, (_, also, _) in every])
+    price = np.array([prices.of(block.index, 'mixer', n) - saved * n for n, _, (*_, saved) in every])
+    for j in _worth_it(price, loss):
+        n, _, (widths, *_) = every[j]
+        yield Option(Left(n, 0, widths), loss[j], price[j])
 
-# %% ../../nbs/search/solver.ipynb #ffa05275
-def _every_option(block, losses, prices, heads):
-    "All ways to leave a block"
-    for mixer in _mixers(block, losses, prices, heads):
-        for mlp, lost in _sizes(block, 'mlp', losses, heads):
-            left = replace(mixer.left, mlp=mlp)
-            price = mixer.price + prices.of(block.index, 'mlp', mlp)
-            if not left.gone or (block.droppable and block.group is None):
-                yield Option(left, mixer.loss + lost, price)
-
-# %% ../../nbs/search/solver.ipynb #e80604e6
+# %% ../../nbs/search/solver.ipynb #687f01a3
 def options(
     block: Block,
     losses: dict,  # from `loss_table`, to any power
@@ -96,7 +84,19 @@ def options(
     heads: bool = True,  # whether heads may go or be narrowed, or only whole mixers
 ) -> list:
     "All ways to leave a block, cheapest first, without those that cost more and lose more than another"
-    return _worth_it(_every_option(block, losses, prices, heads))
+    mixers = [*_mixers(block, losses, prices, heads)]
+    mlps, lost = map(np.array, zip(*_sizes(block, 'mlp', losses, heads)))
+    loss = np.add.outer([mixer.loss for mixer in mixers], lost)
+    of_mlps = [prices.of(block.index, 'mlp', n) for n in mlps]
+    price = np.add.outer([mixer.price for mixer in mixers], of_mlps)
+    if not block.droppable or block.group is not None:
+        gone = np.logical_and.outer([mixer.left.gone for mixer in mixers], mlps == 0)
+        loss[gone] = np.inf
+    found = []
+    for j in _worth_it(price.ravel(), loss.ravel()):
+        mixer, n = mixers[j // len(mlps)], int(mlps[j % len(mlps)])
+        found.append(Option(replace(mixer.left, mlp=n), loss.flat[j], price.flat[j]))
+    return found
 
 # %% ../../nbs/search/solver.ipynb #e711e18e
 class _Knapsack:
