@@ -64,19 +64,42 @@ def _widths(block, losses, prices, heads):
         if (qk, v) != (inside.whole, inside.whole) and np.isfinite(lost):
             yield (qk, v), float(lost), float(inside.saved(qk, v))
 
-# %% ../../nbs/search/solver.ipynb #c488e9fb
-def _mixers(block, losses, prices, heads):
-    "Ways to leave a mixer that are worth it, without an MLP"
+# %% ../../nbs/search/solver.ipynb #838f1b62
+def _every_mixer(block, losses, prices, heads):
+    "Ways to leave a mixer, without an MLP"
     whole, *narrower = _widths(block, losses, prices, heads)
-    sizes = _sizes(block, 'mixer', losses, heads)
-    every = [(n, lost, w) for n, lost in sizes for w in (whole, *(narrower if n else ()))]
-    loss = np.array([lost + also for _, lost, (_, also, _) in every])
-    price = np.array([prices.of(block.index, 'mixer', n) - saved * n for n, _, (*_, saved) in every])
-    for j in _worth_it(price, loss):
-        n, _, (widths, *_) = every[j]
-        yield Option(Left(n, 0, widths), loss[j], price[j])
+    for n, lost in _sizes(block, 'mixer', losses, heads):
+        price = prices.of(block.index, 'mixer', n)
+        for widths, also, saved in (whole, *(narrower if n else ())):
+            yield Option(Left(n, 0, widths), lost + also, price - saved * n)
 
-# %% ../../nbs/search/solver.ipynb #687f01a3
+
+def _every_mlp(block, losses, prices, heads):
+    "Ways to leave an MLP, without a mixer"
+    for n, lost in _sizes(block, 'mlp', losses, heads):
+        yield Option(Left(0, n), lost, prices.of(block.index, 'mlp', n))
+
+# %% ../../nbs/search/solver.ipynb #d98af6b5
+def _mixers(block, losses, prices, heads):
+    "Ways to leave a mixer that are worth it"
+    every = [*_every_mixer(block, losses, prices, heads)]
+    numbers = np.array([(mixer.price, mixer.loss) for mixer in every])
+    return [every[j] for j in _worth_it(*numbers.T)]
+
+# %% ../../nbs/search/solver.ipynb #c96733a8
+def _both(mixer, mlp):
+    left = replace(mixer.left, mlp=mlp.left.mlp)
+    return Option(left, mixer.loss + mlp.loss, mixer.price + mlp.price)
+
+
+def _pairs(block, mixers, mlps):
+    "Ways to leave both parts; all of the block is gone only where it may go"
+    may_go = block.droppable and block.group is None
+    for mixer, mlp in product(mixers, mlps):
+        if may_go or not (mixer.left.gone and mlp.left.gone):
+            yield mixer, mlp
+
+# %% ../../nbs/search/solver.ipynb #4aa1686a
 def options(
     block: Block,
     losses: dict,  # from `loss_table`, to any power
@@ -84,19 +107,10 @@ def options(
     heads: bool = True,  # whether heads may go or be narrowed, or only whole mixers
 ) -> list:
     "All ways to leave a block, cheapest first, without those that cost more and lose more than another"
-    mixers = [*_mixers(block, losses, prices, heads)]
-    mlps, lost = map(np.array, zip(*_sizes(block, 'mlp', losses, heads)))
-    loss = np.add.outer([mixer.loss for mixer in mixers], lost)
-    of_mlps = [prices.of(block.index, 'mlp', n) for n in mlps]
-    price = np.add.outer([mixer.price for mixer in mixers], of_mlps)
-    if not block.droppable or block.group is not None:
-        gone = np.logical_and.outer([mixer.left.gone for mixer in mixers], mlps == 0)
-        loss[gone] = np.inf
-    found = []
-    for j in _worth_it(price.ravel(), loss.ravel()):
-        mixer, n = mixers[j // len(mlps)], int(mlps[j % len(mlps)])
-        found.append(Option(replace(mixer.left, mlp=n), loss.flat[j], price.flat[j]))
-    return found
+    mixers, mlps = (find(block, losses, prices, heads) for find in (_mixers, _every_mlp))
+    pairs = [*_pairs(block, mixers, [*mlps])]
+    numbers = np.array([(a.price + b.price, a.loss + b.loss) for a, b in pairs])
+    return [_both(*pairs[j]) for j in _worth_it(*numbers.T)]
 
 # %% ../../nbs/search/solver.ipynb #e711e18e
 class _Knapsack:
