@@ -6,6 +6,8 @@ import pytest
 import torch
 from forks import Forks
 
+import dcvit
+from dcvit.base import clock
 from dcvit.images.demo import demo_data, demo_teacher
 
 torch.set_num_threads(1)
@@ -18,6 +20,11 @@ shared = root.parent / 'shared'
 def equal(a, b):
     "Whether two state dicts hold the same bits"
     return {*a} == {*b} and all(a[k].shape == b[k].shape and torch.equal(a[k], b[k]) for k in a)
+
+
+def compress(teacher, images, **kw):
+    "Without bars, and without timings that take seconds"
+    return dcvit.compress(teacher, images, **{'timing': False, 'progress': False, **kw})
 
 
 @pytest.fixture(scope='session')
@@ -59,6 +66,13 @@ def cli(forks):
         return child
 
     return run
+
+
+@pytest.fixture
+def few_turns(monkeypatch):
+    "Timings end as soon as they may: for tests of what is made of them, whatever they are"
+    turns = clock._turns
+    monkeypatch.setattr(clock, '_turns', lambda seconds, runs, least: turns(0, runs, least))
 
 
 @pytest.fixture

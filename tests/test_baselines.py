@@ -24,7 +24,9 @@ for_cnns = ('mir', 'fskd', 'cd')
 for_both = ('practise',)
 for_transformers = tuple(name for name in baselines if name not in for_cnns + for_both)
 plain_only = ('evit', 'spvit', 'mini-deit')
-short = dict(trial_length=3, step_length=6, swaps=2, rounds=2, population=6, parents=2)
+short = dict(
+    trial_length=3, step_length=6, swaps=2, rounds=2, population=6, parents=2, evaluations=6
+)
 
 
 def few_steps(name, **more):

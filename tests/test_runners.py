@@ -18,7 +18,7 @@ ray = pytest.importorskip('ray', reason='ray is not installed')
 tiny = replace(
     get_recipe('paper'),
     unit='step',
-    trial_length=10,
+    trial_length=6,
     step_length=2,
     candidates='inner',
     metric_iters=5,

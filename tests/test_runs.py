@@ -1,18 +1,12 @@
-"""The whole pipeline: seeds, resuming, being killed, the command line."""
+"""The whole pipeline: seeds, budgets, the command line."""
 
-import random
-import shutil
-import signal
-import subprocess
-import time
 from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import timm
 import torch
-from conftest import command, equal, mostly
-from safetensors.torch import load_file
+from conftest import compress, equal, mostly
 
 import dcvit
 from dcvit import PaperRecipe, SearchRecipe
@@ -31,82 +25,6 @@ from dcvit.search.latency import latency_budget
 tiny = PaperRecipe(
     trial_length=4, step_length=4, metric_iters=20, metric_warmup=2, unit='step', lr=3e-4
 )
-sets = 'trial_length=3,step_length=2,metric_iters=20,metric_warmup=2,unit=step,lr=3e-4'
-args = ['compress', 'demo', '--n', '12', '--keep_macs', '.7']
-args += ['--recipe', 'paper', '--set', sets, '--seed', '3']
-
-
-def assert_same(a, b):
-    assert equal(*(load_file(folder / 'model.safetensors') for folder in (a, b)))
-
-
-def compress(teacher, images, **kw):
-    return dcvit.compress(teacher, images, **{'timing': False, 'progress': False, **kw})
-
-
-@pytest.fixture(scope='module')
-def whole(tmp_path_factory, cli):
-    "An uninterrupted run"
-    folder = tmp_path_factory.mktemp('whole')
-    start = time.time()
-    done = cli(*args, '--out', folder / 'student', '--run_dir', folder / 'run')
-    assert done.returncode == 0, done.stderr
-    return folder, time.time() - start
-
-
-def test_killed_at_random_instants_and_resumed(whole, tmp_path, cli, forks, fault):
-    "Killed again and again, each time going on; the student is the same, bit for bit"
-    folder, seconds = whole
-    rng, kills = random.Random(0), 0
-    words = [*args, '--out', tmp_path / 'student', '--run_dir', tmp_path / 'run']
-    for _ in range(7):
-        child = forks.start(*words)
-        try:
-            child.wait(rng.uniform(0.05, 0.7) * seconds)
-        except subprocess.TimeoutExpired:
-            child.send_signal((signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[kills % 3])
-            kills += 1
-        child.wait(60)
-        if kills >= 4 and not child.returncode:
-            break
-        if not child.returncode:  # finished before the kill: start over
-            shutil.rmtree(tmp_path / 'run')
-            shutil.rmtree(tmp_path / 'student')
-    assert kills >= 4
-    what = 'killed at a random instant (SIGKILL, SIGTERM, Ctrl-C in turn), then run again'
-    fault(what, 'the same bits', kills)
-    assert cli(*words).returncode == 0
-    assert_same(tmp_path / 'student', folder / 'student')
-
-
-def test_no_partial_files(whole):
-    assert not [p for p in whole[0].rglob('.*') if p.name != '.lock']
-
-
-def test_other_configuration_is_refused(whole, cli):
-    other, run = whole[0] / 'other', whole[0] / 'run'
-    done = cli(*args[:-1], '4', '--out', other, '--run_dir', run)
-    assert done.returncode == 2
-    assert 'another configuration: ' in done.stderr and 'seed (3 before, 4 now)' in done.stderr
-
-
-def listen():
-    "Ctrl-C reaches the child even where this process was started in the background, which ignores it"
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def test_ctrl_c(tmp_path, fault):
-    fault('Ctrl-C', 'status 130, one line')
-    words = ['compress', 'demo', '--keep-macs', '.6', '--recipe', 'paper', '--out', tmp_path / 's']
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    child = subprocess.Popen([command, *map(str, words)], preexec_fn=listen, **pipes)
-    time.sleep(9)
-    child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=60)
-    assert child.returncode == 130 and 'Traceback' not in err
-    assert not (tmp_path / 's').exists()
-
-
 recipes = {
     'paper': tiny,
     'oneshot': replace(tiny, mode='oneshot'),
@@ -128,24 +46,6 @@ def test_two_runs_with_one_seed_are_identical(teacher, digits, name):
     assert not equal(a.model.state_dict(), c.model.state_dict())
     assert a.report['trials'] == b.report['trials']
     assert bool(a.report['trials']) == (name in ('paper', 'oneshot', 'blocks'))
-
-
-def test_augmented_paper_recipe_resumes(teacher, digits, tmp_path):
-    "The paper's recipe, shortened: augmentation and trials resume too"
-    recipe = PaperRecipe(trial_length=2, step_length=2, views=2, metric_iters=10, metric_warmup=2)
-
-    def run(folder):
-        made = compress(
-            teacher, digits['train'], n=10, keep_macs=0.75, recipe=recipe, run_dir=folder
-        )
-        return made.model.state_dict()
-
-    first = run(tmp_path / 'a')
-    shutil.copytree(tmp_path / 'a', tmp_path / 'b')
-    steps, trials = (sorted((tmp_path / 'b' / name).iterdir()) for name in ('steps', 'trials'))
-    for file in [*steps, *trials[3:]]:
-        file.unlink()
-    assert equal(first, run(tmp_path / 'b'))
 
 
 @pytest.mark.parametrize('recipe', ['closed-form', 'fast'])
@@ -180,30 +80,8 @@ def test_tokens_are_merged(tmp_path):
     assert 'tokens' not in plain.report
 
 
-def test_searched_run_resumes(teacher, digits, tmp_path):
-    "Search, refit and mimic are pieces of their own; whatever is missing is made again, bit for bit"
-
-    def run(folder):
-        recipe = SearchRecipe(step_length=6)
-        made = compress(
-            teacher, digits['train'], n=30, keep_macs=0.1, recipe=recipe, run_dir=folder
-        )
-        return made.model.state_dict(), made.report['gradients']
-
-    first, said = run(tmp_path / 'a')
-    assert said['steps'] == 6
-    pieces = ['steps/mimic', 'steps/refit', 'search']
-    for n in (1, 2, 3):
-        folder = tmp_path / f'without_{n}'
-        shutil.copytree(tmp_path / 'a', folder)
-        for piece in pieces[:n]:
-            (folder / f'{piece}.safetensors').unlink()
-        weights, said_again = run(folder)
-        assert equal(first, weights) and said_again == said, pieces[:n]
-
-
 @pytest.mark.parametrize('batch', mostly((1, 16), (16,)))
-def test_latency_budget(teacher, digits, batch):
+def test_latency_budget(teacher, digits, batch, few_turns):
     "What is reported is what was measured; how near it comes is a benchmark's matter"
     shallow = deepcopy(teacher)
     shallow.blocks = shallow.blocks[:4]
@@ -217,7 +95,7 @@ def test_latency_budget(teacher, digits, batch):
 @pytest.mark.parametrize(
     'name', mostly(('vit_tiny_patch16_224', 'resnet18'), ('vit_tiny_patch16_224',))
 )
-def test_prices_of_seeing_less_stay_with_a_run(name, tmp_path):
+def test_prices_of_seeing_less_stay_with_a_run(name, tmp_path, few_turns):
     "A second run of the folder measures nothing again, and prices what sees less as the first one did"
     small = dict(img_size=96, depth=3) if name.startswith('vit') else {}
     model = timm.create_model(name, **small).eval().requires_grad_(False)
@@ -241,7 +119,7 @@ def test_synthetic_images(teacher):
     assert made.report['few_shot']['images'] == 20
 
 
-def test_family_whose_tokens_merge(tmp_path):
+def test_family_whose_tokens_merge(tmp_path, few_turns):
     "Budgets in MACs and milliseconds, with and without a folder in between"
     args = dict(img_size=96, depth=3)
     model = timm.create_model('vit_tiny_patch16_224', **args).eval().requires_grad_(False)
@@ -277,6 +155,7 @@ def test_family_command(cli, tmp_path):
     assert done.returncode == 2 and 'is not a family' in done.stderr
 
 
+@pytest.mark.thorough
 def test_demo_command(installed, cli, tmp_path):
     done = installed('demo', '--keep_macs', '.6', cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ from __future__ import annotations
 # %% auto #0
 __all__ = ['baselines']
 
-# %% ../../nbs/baselines/names.ipynb #3d085ced
+# %% ../../nbs/baselines/names.ipynb #08ceb7d2
 from .cd import CdRecipe
 from .corp import CorpRecipe
 from .evit import EvitRecipe
@@ -17,12 +17,13 @@ from .minivit import MiniRecipe
 from .mir import MirRecipe
 from .practise import PractiseRecipe
 from .s2vite import S2viteRecipe
+from .snapvit import SnapvitRecipe
 from .spvit import SpvitRecipe
 from .supernet import AutoformerRecipe
 from .tome import TomeRecipe
 from .vtp import VtpRecipe
 
-# %% ../../nbs/baselines/names.ipynb #cf113d78
+# %% ../../nbs/baselines/names.ipynb #af0eb6d1
 baselines = {
     'practise': PractiseRecipe(),
     'mir': MirRecipe(),
@@ -36,4 +37,5 @@ baselines = {
     'mini-deit': MiniRecipe(),
     'tome': TomeRecipe(),
     'corp': CorpRecipe(),
+    'snapvit': SnapvitRecipe(),
 }

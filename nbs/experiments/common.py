@@ -175,6 +175,7 @@ system_colors = {  # one for each, on all pages
     's2vite from scratch': '#bbbbbb',
     'tome': '#8338ec',
     'corp': '#fb8500',
+    'snapvit': '#3a5a40',
     'random': '#999999',
     'torch-pruning, magnitude': '#2a9d8f',
     'torch-pruning, taylor': '#9b2226',
