@@ -81,7 +81,7 @@ def test_tokens_are_merged(tmp_path):
 
 
 @pytest.mark.parametrize('batch', mostly((1, 16), (16,)))
-def test_latency_budget(teacher, digits, batch, few_turns):
+def test_latency_budget(teacher, digits, batch):
     "What is reported is what was measured; how near it comes is a benchmark's matter"
     shallow = deepcopy(teacher)
     shallow.blocks = shallow.blocks[:4]
@@ -131,7 +131,8 @@ def test_family_whose_tokens_merge(tmp_path, few_turns):
     made.anchors = {share: dict(anchor, merged=0.5) for share, anchor in made.anchors.items()}
     again = dcvit.load_family(made.save(tmp_path / 'family'))
     prices = made.milliseconds(2)
-    target = 0.7 * prices.total(whole_of(made.net))
+    found = [whole_of(made.net), replace(made.structure(keep_macs=0.4), tokens=None)]
+    target = sum(map(prices.total, found)) / 2
     assert prices.total(made.structure(max_latency=target, batch=2)) <= target * 1.001
     structure = again.structure(keep_macs=0.6)
     assert structure == made.structure(keep_macs=0.6) and structure.tokens[-1] < 37
