@@ -279,9 +279,9 @@ def test_command(cli, tmp_path, capsys):
     assert 'same top-1 on 100.00% of 40 images' in done.stdout
     written = {path.name for path in folder.iterdir()}
     assert {'model.onnx', 'model.int8.onnx'} <= written
-    done = cli('eval', folder, '--latency', '--runtimes', 'onnx')
+    done = cli('eval', folder, '--latency', '--runtimes', 'eager')
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count('onnx') == 2
+    assert done.stdout.count('eager') == 2
     for line, says in refused:
         assert run(line.format(tmp=tmp_path).split()) == 2
         assert says in capsys.readouterr().err
