@@ -274,14 +274,14 @@ def test_command(cli, tmp_path, capsys):
     folder = tmp_path / 's'
     words = ['--n', '30', '--recipe', 'closed-form', '--keep-macs', '.6', '--out', folder]
     assert cli('compress', 'demo', *words).returncode == 0
-    done = cli('export', folder, '--formats', 'onnx', '--int8', '--n', '40')
+    done = cli('export', folder, '--int8', '--n', '40')
     assert done.returncode == 0, done.stderr
     assert 'same top-1 on 100.00% of 40 images' in done.stdout
     written = {path.name for path in folder.iterdir()}
-    assert {'model.onnx', 'model.int8.onnx'} <= written
-    done = cli('eval', folder, '--latency', '--runtimes', 'eager')
+    assert {'model.onnx', 'model.int8.onnx', 'model.pt2'} <= written
+    done = cli('eval', folder, '--latency', '--runtimes', 'onnx', '--teacher', 'demo')
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count('eager') == 2
+    assert done.stdout.count('onnx') == 4
     for line, says in refused:
         assert run(line.format(tmp=tmp_path).split()) == 2
         assert says in capsys.readouterr().err

@@ -277,19 +277,8 @@ def test_two_processes_on_one_run_folder(cli, forks, tmp_path, fault):
     "One wins, the other says so; the winner is not disturbed"
     fault('two processes on one run folder', 'one wins, the other says so')
     numbers = 'trial_length=4,step_length=2,unit=step,metric_iters=20,metric_warmup=5'
-    words = [
-        'compress',
-        'demo',
-        '--n',
-        12,
-        '--keep-macs',
-        '.75',
-        '--recipe',
-        'paper',
-        '--set',
-        numbers,
-    ]
-    words += ['--run-dir', str(tmp_path / 'run'), '--out']
+    words = ['compress', 'demo', '--n', 12, '--keep-macs', '.75', '--recipe', 'paper']
+    words += ['--set', numbers, '--run-dir', str(tmp_path / 'run'), '--out']
     first = forks.start(*words, tmp_path / 'a')
     end = time.time() + 120
     while not (tmp_path / 'run' / 'config.json').exists() and time.time() < end:

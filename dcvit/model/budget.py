@@ -61,7 +61,7 @@ def scaled(
     }
     return Prices(rest, parts, widths)
 
-# %% ../../nbs/model/budget.ipynb #043145b9
+# %% ../../nbs/model/budget.ipynb #0797c673
 def exact_prices(
     net: Network,
     measure: str,  # 'macs', 'linear' (MACs without attention products) or 'params'
@@ -71,8 +71,9 @@ def exact_prices(
     for block, which, part in net.parts():
         priced = part.repriced(attrgetter(measure))
         n = np.arange(part.units + 1.0)
-        parts[block.index, which] = priced.fixed + priced.unit * n + priced.pair * n**2
-        parts[block.index, which][0] = 0  # what is fixed goes with the last unit
+        prices = priced.fixed + priced.unit * n + priced.pair * n**2
+        prices[0] = 0  # what is fixed goes with the last unit
+        parts[block.index, which] = prices
     inside = {block.index: block.mixer.widths for block in net.blocks if block.mixer.widths}
     widths = {i: heads.repriced(attrgetter(measure)) for i, heads in inside.items()}
     return Prices(getattr(net.rest, measure), parts, widths)

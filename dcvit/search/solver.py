@@ -99,7 +99,7 @@ def _pairs(block, mixers, mlps):
         if may_go or not (mixer.left.gone and mlp.left.gone):
             yield mixer, mlp
 
-# %% ../../nbs/search/solver.ipynb #4aa1686a
+# %% ../../nbs/search/solver.ipynb #0757344f
 def options(
     block: Block,
     losses: dict,  # from `loss_table`, to any power
@@ -107,8 +107,8 @@ def options(
     heads: bool = True,  # whether heads may go or be narrowed, or only whole mixers
 ) -> list:
     "All ways to leave a block, cheapest first, without those that cost more and lose more than another"
-    mixers, mlps = (find(block, losses, prices, heads) for find in (_mixers, _every_mlp))
-    pairs = [*_pairs(block, mixers, [*mlps])]
+    mixers = _mixers(block, losses, prices, heads)
+    pairs = [*_pairs(block, mixers, _every_mlp(block, losses, prices, heads))]
     numbers = np.array([(a.price + b.price, a.loss + b.loss) for a, b in pairs])
     return [_both(*pairs[j]) for j in _worth_it(*numbers.T)]
 
