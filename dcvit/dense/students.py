@@ -42,7 +42,7 @@ class Choice:
     power: float  # that losses are raised to before they are added
     merged: float = 0.0  # share of what has to go that merging tokens is to bring; 0: none merge
 
-# %% ../../nbs/dense/students.ipynb #10ffc60d
+# %% ../../nbs/dense/students.ipynb #a13803a4
 @dataclass(repr=False)
 class Family:
     "Students of one teacher at every budget in a range"
@@ -62,12 +62,12 @@ class Family:
         low, high = self.report['budgets']
         return f'Family({type(self.teacher).__name__}, {low:g} to {high:g} of the MACs, {len(self.anchors)} anchors)'
 
-    def milliseconds(self, batch: int = 64) -> Prices:
-        "What every option costs in ms on this device (measured at the first call)"
+    def milliseconds(self, batch: int = 64, seconds: float = 4) -> Prices:
+        "What every option costs in ms on this device; the first call measures it, for `seconds` on each distinct block"
         if batch not in self._ms:
-            prices = latency_prices(self.teacher, self.net, batch)
+            prices = latency_prices(self.teacher, self.net, batch, seconds)
             if any(anchor.get('merged') for anchor in self.anchors.values()):
-                prices = seeing_prices(self.teacher, self.net, prices, batch)
+                prices = seeing_prices(self.teacher, self.net, prices, batch, 2 * seconds)
             self._ms[batch] = prices
         return self._ms[batch]
 

@@ -45,31 +45,32 @@ def _from_folder(tensors, numbers):
     inside = {int(i): Widths(**w) for i, w in widths.items()}
     return Prices(numbers['rest'], parts, inside, _less(numbers.get('less')))
 
-# %% ../../nbs/search/latency.ipynb #50c97a35
-def _kept_prices(run, batch, fewer):
+# %% ../../nbs/search/latency.ipynb #cd674cba
+def _kept_prices(run, batch, fewer, seconds):
     "Prices from the run folder, or measured now and kept there"
     kept = run.folder.get('prices')
     if kept:
         return _from_folder(*kept)
-    prices = latency_prices(run.teacher, run.net, batch)
+    prices = latency_prices(run.teacher, run.net, batch, seconds)
     if fewer:
-        prices = seeing_prices(run.teacher, run.net, prices, batch)
+        prices = seeing_prices(run.teacher, run.net, prices, batch, 2 * seconds)
     named = {part_name(i, which): torch.from_numpy(p) for (i, which), p in prices.parts.items()}
     widths = {i: asdict(heads) for i, heads in prices.widths.items()}
     less = prices.less and asdict(prices.less)
     run.folder.put('prices', named, dict(rest=prices.rest, widths=widths, less=less))
     return prices
 
-# %% ../../nbs/search/latency.ipynb #aff2e49c
+# %% ../../nbs/search/latency.ipynb #b35071fa
 def latency_budget(
     run: Run,
     keep_latency: float = None,  # fraction of the teacher's latency
     max_latency: float = None,  # milliseconds per call
     batch: int = 64,  # images per call
     fewer: bool = True,  # whether students may see fewer pixels or tokens
+    seconds: float = 4,  # to spend on each distinct block, and twice that on whole students
 ) -> Budget:
     "A budget in milliseconds on the run's device; raises `DcvitError` where it asks for nothing"
-    prices = _kept_prices(run, batch, fewer)
+    prices = _kept_prices(run, batch, fewer, seconds)
     teacher = prices.total(whole(run.net))
     run.clock('latency prices')
     target = max_latency if keep_latency is None else keep_latency * teacher
