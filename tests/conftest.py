@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from forks import Forks
+from forks import Forks, at_once
 
 import dcvit
 from dcvit.base import clock
@@ -71,8 +71,7 @@ def cli(forks):
 @pytest.fixture
 def few_turns(monkeypatch):
     "Timings end as soon as they may: for tests of what is made of them, whatever they are"
-    turns = clock._turns
-    monkeypatch.setattr(clock, '_turns', lambda seconds, runs, least: turns(0, runs, least))
+    monkeypatch.setattr(clock, '_turns', at_once(clock._turns))
 
 
 @pytest.fixture

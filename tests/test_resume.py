@@ -75,9 +75,12 @@ def listen():
 def test_ctrl_c(tmp_path, fault):
     fault('Ctrl-C', 'status 130, one line')
     words = ['compress', 'demo', '--keep-macs', '.6', '--recipe', 'paper', '--out', tmp_path / 's']
+    words += ['--run-dir', tmp_path / 'run']
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     child = subprocess.Popen([command, *map(str, words)], preexec_fn=listen, **pipes)
-    time.sleep(9)
+    end = time.time() + 60
+    while not (tmp_path / 'run').exists() and time.time() < end:
+        time.sleep(0.1)
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=60)
     assert child.returncode == 130 and 'Traceback' not in err

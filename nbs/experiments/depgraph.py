@@ -61,7 +61,7 @@ def match(model, found):
             m.scale = m.head_dim**-0.5
 
 
-def narrowed(teacher, kind, keep, x, y, steps=200):
+def narrowed(teacher, kind, keep, x, y, steps):
     "The first student in small steps that has at most `keep` of the MACs"
     model = deepcopy(teacher).requires_grad_(True)
     whole = read(teacher).total.macs
@@ -110,6 +110,7 @@ def main(
     keeps: str = '.75,.5,.4',  # fractions of the teacher's MACs
     n: str = '500',
     seeds: str = '0,1,2',
+    steps: int = 200,  # in which nine tenths of everything would go; each looks at all images again
     threads: int = 2,
 ):
     "One row for each split, budget, importance and length"
@@ -123,7 +124,7 @@ def main(
             start = time.time()
             x = few.tensor
             y = logits(model, x).argmax(1)
-            student, reached = narrowed(model, kind, keys['keep'], x, y)
+            student, reached = narrowed(model, kind, keys['keep'], x, y, steps)
             trained(student, x, y, length, keys['seed'])
             table.add(
                 **keys,
