@@ -25,14 +25,14 @@ def _draw_agreement(ax, found):
     ax.set(xlim=(0, 100), title='agreement with the teacher, %')
     ax.invert_yaxis()
 
-# %% ../nbs/onepage.ipynb #ca401928
+# %% ../nbs/onepage.ipynb #9c129f14
 def _draw_latency(ax, times):
     for j, t in enumerate(times.values()):
         low, middle, high = (t['student'][key] for key in ('ratio_low', 'ratio', 'ratio_high'))
         ax.plot([low, middle, high], [j, j, j], '|-', color=f'C{j}')
     ax.axvline(1, ls='--', color='0.6')
     ax.set_yticks(range(len(times)), [f'batch {b}' for b in times])
-    ax.set(ylim=(-0.5, len(times) - 0.5), title="latency / teacher's", xlim=(0, None))
+    ax.set(ylim=(-0.5, max(len(times), 1) - 0.5), title="latency / teacher's", xlim=(0, None))
 
 # %% ../nbs/onepage.ipynb #f413471f
 def _draw_trials(ax, report):
