@@ -272,7 +272,7 @@ refused = [
 def test_command(cli, tmp_path, capsys):
     "The command writes, checks and reports; bad words are one sentence"
     folder = tmp_path / 's'
-    words = ['--n', '30', '--recipe', 'closed-form', '--keep-macs', '.15', '--out', folder]
+    words = ['--n', '30', '--recipe', 'closed-form', '--keep-macs', '.6', '--out', folder]
     assert cli('compress', 'demo', *words).returncode == 0
     done = cli('export', folder, '--int8', '--n', '40')
     assert done.returncode == 0, done.stderr

@@ -81,6 +81,7 @@ def test_ctrl_c(tmp_path, fault):
     end = time.time() + 60
     while not (tmp_path / 'run').exists() and time.time() < end:
         time.sleep(0.1)
+    time.sleep(2)  # at work, not at its start
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=60)
     assert child.returncode == 130 and 'Traceback' not in err

@@ -106,8 +106,9 @@ def narrow_error(teacher, student, place, images):
 
 
 def smaller(block, share):
-    "What is left of a block with a share of its neurons and of the width of its heads"
-    return replace(narrowed(block, 'mixer', share), mlp=narrowed(block, 'mlp', share).mlp)
+    "What is left of a block with a share of its neurons and of the width of its heads; None where no width is left"
+    left = narrowed(block, 'mixer', share)
+    return left and replace(left, mlp=narrowed(block, 'mlp', share).mlp)
 
 
 class Bench:
@@ -162,7 +163,8 @@ class Bench:
         self.linear(place, **keys)
         for share in shares[1:-1]:
             lefts = {b.index: smaller(b, share) for b in self.net.blocks[first : first + length]}
-            self.narrow(place, lefts, share, **keys)
+            if all(lefts.values()):
+                self.narrow(place, lefts, share, **keys)
 
 
 @call_parse
