@@ -6,27 +6,29 @@ EXTRAS ?= dev
 ONE := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PATH="$(abspath $(BIN)):$$PATH"
 OURS := nbs tests tools setup.py
 
-.PHONY: setup demo test pytest faults notebooks lint check readme docs quarto
+.PHONY: setup demo test nbtest pytest faults notebooks lint check readme docs quarto
 
 setup: $(VENV)/.installed    ## virtual environment; EXTRAS=docs leaves out what only tests need
 $(VENV)/.installed: settings.ini setup.py
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q -U pip
-	$(BIN)/python -m pip install -q -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[$(EXTRAS)]'
 	touch $@
 
 demo: setup            ## compress the built-in demo model
 	$(BIN)/dcvit demo
 
-test: setup            ## every notebook, then pytest
-	$(ONE) $(BIN)/nbdev_test --n_workers 2 --timing
+test: nbtest           ## every notebook, then pytest
 	$(MAKE) pytest
 
+nbtest: setup
+	$(ONE) $(BIN)/nbdev_test --n_workers 2 --timing
+
 pytest: setup
-	$(ONE) $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 40 tests
+	$(ONE) $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations 40 tests
 
 faults: setup          ## pytest once more, and keep its record, which the page on faults reads
-	$(ONE) $(BIN)/python -m pytest -q -n 2 --dist loadfile --thorough --junitxml=nbs/results/tests.xml tests
+	$(ONE) $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --thorough --junitxml=nbs/results/tests.xml tests
 	sed -i 's/ hostname="[^"]*"//' nbs/results/tests.xml
 
 notebooks: setup       ## run all notebooks in place, so that their outputs are in the docs

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -5,10 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from forks import Forks, at_once
+from PIL import Image
+from safetensors.torch import save_file
 
 import dcvit
 from dcvit.base import clock
-from dcvit.images.demo import demo_data, demo_teacher
+from dcvit.images.demo import demo_config, demo_data, demo_teacher
+from dcvit.ship.arch import describe
 
 torch.set_num_threads(1)
 command = str(Path(sys.executable).parent / 'dcvit')
@@ -28,13 +32,35 @@ def compress(teacher, images, **kw):
 
 
 @pytest.fixture(scope='session')
-def teacher():
+def demo():
     return demo_teacher()
+
+
+@pytest.fixture(scope='session')
+def teacher():
+    "The first four blocks of the demo teacher: twelve would take three times as long, and show no more"
+    model = demo_teacher()
+    model.blocks = model.blocks[:4]
+    return model
 
 
 @pytest.fixture(scope='session')
 def digits():
     return demo_data()
+
+
+@pytest.fixture(scope='session')
+def on_disk(tmp_path_factory, teacher, digits):
+    "The teacher's description and digits in class folders, as words for the command line"
+    folder = tmp_path_factory.mktemp('on_disk')
+    description = dict(describe(teacher), **demo_config)
+    (folder / 'teacher.json').write_text(json.dumps(description))
+    save_file(teacher.state_dict(), folder / 'teacher.safetensors')
+    for i in range(100):
+        of_class = folder / 'digits' / str(digits['train_y'][i].item())
+        of_class.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digits['train'][i, 0].numpy()).save(of_class / f'{i}.png')
+    return folder / 'teacher.json', folder / 'digits'
 
 
 @pytest.fixture(scope='session')
@@ -102,7 +128,12 @@ def pytest_configure(config):
     config.addinivalue_line('markers', text)
 
 
+# files that take long go first, so that no process is left alone with one of them at the end
+longest = ('test_baselines', 'test_deploy', 'test_families', 'test_runners', 'test_runs')
+
+
 def pytest_collection_modifyitems(config, items):
+    items.sort(key=lambda item: item.path.stem not in longest)
     if config.getoption('--thorough'):
         return
     skipped = pytest.mark.skip(reason='a shorter sibling runs; all of them with --thorough')

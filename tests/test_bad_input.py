@@ -123,7 +123,7 @@ cases = [
     (compress + '--run-dir /proc/none', 'cannot use'),
     (
         'compress {nan} {images} --keep-macs .5',
-        'non-finite weights: first in blocks.4.mlp.fc1.weight',
+        'non-finite weights: first in blocks.2.mlp.fc1.weight',
     ),
     ('compress {images}/0.json {images} --keep-macs .5', 'cannot read'),
     ("compress test_vit {images} --keep-macs .5 --args '{{'", '--args must be JSON'),
@@ -152,7 +152,7 @@ def places(tmp_path_factory, images, student, teacher):
         found[name].mkdir()
     (found['broken'] / 'cut.png').write_bytes((images / '0.png').read_bytes()[:40])
     weights = {k: v.clone() for k, v in teacher.state_dict().items()}
-    weights['blocks.4.mlp.fc1.weight'][0, 0] = float('nan')
+    weights['blocks.2.mlp.fc1.weight'][0, 0] = float('nan')
     save_file(weights, tmp / 'nan.safetensors')
     found['nan'].write_text(json.dumps(dict(describe(teacher), mean=[0.3], std=[0.4])))
     for name in ('newer', 'pickle'):

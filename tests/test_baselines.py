@@ -143,7 +143,7 @@ def test_inverted_residuals_and_windows(case):
 def changed_form(request, tmp_path_factory):
     "A student whose blocks another system changed, and its folder"
     name = request.param
-    args = dict(img_size=32, patch_size=8, depth=6, num_classes=10)
+    args = dict(img_size=32, patch_size=8, depth=4, num_classes=10)
     arch = dict(architecture='vit_tiny_patch16_224', args=args)
     vit = timm.create_model(arch['architecture'], **args).eval()
     images = torch.randint(256, (20, 3, 32, 32), dtype=torch.uint8)

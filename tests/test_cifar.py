@@ -50,7 +50,7 @@ def test_teacher_is_as_good_as_it_says(images):
 
 def test_metric_set_is_what_the_teacher_was_asked_for():
     model = dcvit.load_teacher(str(card))
-    numbers = InversionNumbers(metric_images=20, metric_iters=60, metric_warmup=5)
+    numbers = InversionNumbers(metric_images=10, metric_iters=60, metric_warmup=5)
     made = invert(model, data_config(model), numbers, progress=False)
     with torch.no_grad():
         found = model(made.images).argmax(1)

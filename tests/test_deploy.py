@@ -150,26 +150,29 @@ def narrow_heads(net):
     return Structure(tuple(lefts))
 
 
-def test_narrow_heads(tmp_path, fault):
+def narrow_and_merging(net):
+    return replace(narrow_heads(net), tokens=(90, 70, *[50] * (len(net) - 2)))
+
+
+with_narrow_heads = (narrow_heads, narrow_and_merging)
+
+
+@pytest.mark.parametrize('structure', mostly(with_narrow_heads, with_narrow_heads[1:]))
+def test_narrow_heads(structure, tmp_path, fault):
     "A student with narrower heads, alone and with fewer tokens: folder, plain loader, other formats"
     fault('a student with narrower heads, in ONNX and torch.export', 'the same predictions')
-
-    def merging(net):
-        return replace(narrow_heads(net), tokens=(90, 70, *[50] * (len(net) - 2)))
-
-    for name, structure in dict(narrow=narrow_heads, merging=merging).items():
-        folder = tmp_path / name
-        student = student_of('test_vit', folder, structure)
-        x = torch.randn(2, *input_shape(student))
-        with torch.no_grad():
-            assert torch.equal(dcvit.load(folder)(x), student(x))
-        torch.testing.assert_close(standalone.load_plain(folder)(x), student(x))
-        found = export_student(folder, photos(student), ('onnx', 'program'))
-        for kind in ('onnx', 'program'):
-            assert found[kind]['same_top1'] == 100
-            assert found[kind]['relative'] <= 1e-4
-        with pytest.raises(DcvitError, match='narrower heads'):
-            to_timm(student, tmp_path / 'no')
+    folder = tmp_path / 's'
+    student = student_of('test_vit', folder, structure)
+    x = torch.randn(2, *input_shape(student))
+    with torch.no_grad():
+        assert torch.equal(dcvit.load(folder)(x), student(x))
+    torch.testing.assert_close(standalone.load_plain(folder)(x), student(x))
+    found = export_student(folder, photos(student), ('onnx', 'program'))
+    for kind in ('onnx', 'program'):
+        assert found[kind]['same_top1'] == 100
+        assert found[kind]['relative'] <= 1e-4
+    with pytest.raises(DcvitError, match='narrower heads'):
+        to_timm(student, tmp_path / 'no')
 
 
 @pytest.mark.parametrize('widths', ['all', 3, [], [9], [9, 9, 9], [0, 9], [9, 9.5], [9, 9**9]])
@@ -269,17 +272,18 @@ refused = [
 ]
 
 
-def test_command(cli, tmp_path, capsys):
+def test_command(cli, on_disk, tmp_path, capsys):
     "The command writes, checks and reports; bad words are one sentence"
+    card, digits = on_disk
     folder = tmp_path / 's'
     words = ['--n', '30', '--recipe', 'closed-form', '--keep-macs', '.6', '--out', folder]
-    assert cli('compress', 'demo', *words).returncode == 0
-    done = cli('export', folder, '--int8', '--n', '40')
+    assert cli('compress', card, digits, *words).returncode == 0
+    done = cli('export', folder, digits, '--int8', '--n', '40')
     assert done.returncode == 0, done.stderr
     assert 'same top-1 on 100.00% of 40 images' in done.stdout
     written = {path.name for path in folder.iterdir()}
     assert {'model.onnx', 'model.int8.onnx', 'model.pt2'} <= written
-    done = cli('eval', folder, '--latency', '--runtimes', 'onnx', '--teacher', 'demo')
+    done = cli('eval', folder, digits, '--latency', '--runtimes', 'onnx', '--teacher', card)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count('onnx') == 4
     for line, says in refused:

@@ -86,14 +86,14 @@ def test_bad_image_files(tmp_path, fault):
         assert path.name in str(e.value)
 
 
-def test_skip_bad_images(cli, tmp_path, fault):
+def test_skip_bad_images(cli, on_disk, tmp_path, fault):
     "The default stops at the first bad file; the flag carries on and lists what it skipped"
     good = malformed.write(tmp_path / 'few', malformed.good)
     bad = malformed.write(tmp_path / 'few', malformed.bad)
     what = 'good and bad image files with --skip-bad-images'
     fault(what, 'skipped, listed, counted in the report', len(good) + len(bad))
-    words = ['compress', 'demo', tmp_path / 'few', '--recipe', 'closed-form', '--keep-macs', '.6']
-    words += ['--out', tmp_path / 's']
+    words = ['compress', on_disk[0], tmp_path / 'few', '--out', tmp_path / 's']
+    words += ['--recipe', 'closed-form', '--keep-macs', '.6']
     done = cli(*words)
     assert done.returncode == 2 and 'not an image' in done.stderr and 'Traceback' not in done.stderr
     assert not (tmp_path / 's').exists()
@@ -273,11 +273,11 @@ def test_another_run_folder(teacher, digits, tmp_path, saved, fault):
         dcvit.compress(teacher, few, keep_macs=0.6, run_dir=tmp_path / 'run', **closed)
 
 
-def test_two_processes_on_one_run_folder(cli, forks, tmp_path, fault):
+def test_two_processes_on_one_run_folder(cli, on_disk, forks, tmp_path, fault):
     "One wins, the other says so; the winner is not disturbed"
     fault('two processes on one run folder', 'one wins, the other says so')
     numbers = 'trial_length=4,step_length=2,unit=step,metric_iters=20,metric_warmup=5'
-    words = ['compress', 'demo', '--n', 12, '--keep-macs', '.75', '--recipe', 'paper']
+    words = ['compress', *on_disk, '--n', 12, '--keep-macs', '.75', '--recipe', 'paper']
     words += ['--set', numbers, '--run-dir', str(tmp_path / 'run'), '--out']
     first = forks.start(*words, tmp_path / 'a')
     end = time.time() + 120

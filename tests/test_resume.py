@@ -13,8 +13,7 @@ from safetensors.torch import load_file
 from dcvit import PaperRecipe, SearchRecipe
 
 sets = 'trial_length=3,step_length=2,metric_iters=20,metric_warmup=2,unit=step,lr=3e-4'
-args = ['compress', 'demo', '--n', '12', '--keep_macs', '.7']
-args += ['--recipe', 'paper', '--set', sets, '--seed', '3']
+words_of_recipe = ['--n', '12', '--keep_macs', '.7', '--recipe', 'paper', '--set', sets]
 
 
 def assert_same(a, b):
@@ -22,20 +21,25 @@ def assert_same(a, b):
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory, cli):
+def words(on_disk):
+    return ['compress', *on_disk, *words_of_recipe]
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory, words, cli):
     "An uninterrupted run"
     folder = tmp_path_factory.mktemp('whole')
     start = time.time()
-    done = cli(*args, '--out', folder / 'student', '--run_dir', folder / 'run')
+    done = cli(*words, '--seed', 3, '--out', folder / 'student', '--run_dir', folder / 'run')
     assert done.returncode == 0, done.stderr
     return folder, time.time() - start
 
 
-def test_killed_at_random_instants_and_resumed(whole, tmp_path, cli, forks, fault):
+def test_killed_at_random_instants_and_resumed(whole, words, tmp_path, cli, forks, fault):
     "Killed again and again, each time going on; the student is the same, bit for bit"
     folder, seconds = whole
     rng, kills = random.Random(0), 0
-    words = [*args, '--out', tmp_path / 'student', '--run_dir', tmp_path / 'run']
+    words = [*words, '--seed', 3, '--out', tmp_path / 'student', '--run_dir', tmp_path / 'run']
     for _ in range(7):
         child = forks.start(*words)
         try:
@@ -60,9 +64,9 @@ def test_no_partial_files(whole):
     assert not [p for p in whole[0].rglob('.*') if p.name != '.lock']
 
 
-def test_other_configuration_is_refused(whole, cli):
+def test_other_configuration_is_refused(whole, words, cli):
     other, run = whole[0] / 'other', whole[0] / 'run'
-    done = cli(*args[:-1], '4', '--out', other, '--run_dir', run)
+    done = cli(*words, '--seed', 4, '--out', other, '--run_dir', run)
     assert done.returncode == 2
     assert 'another configuration: ' in done.stderr and 'seed (3 before, 4 now)' in done.stderr
 
