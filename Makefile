@@ -12,7 +12,7 @@ setup: $(VENV)/.installed    ## virtual environment; EXTRAS=docs leaves out what
 $(VENV)/.installed: settings.ini setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q uv
-	$(BIN)/uv pip install -q --python $(BIN)/python -e '.[$(EXTRAS)]'
+	$(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -e '.[$(EXTRAS)]'
 	touch $@
 
 demo: setup            ## compress the built-in demo model
