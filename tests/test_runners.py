@@ -79,14 +79,14 @@ def kill_one(run, killed):
 
 
 def test_ray_gives_the_same_bits_and_survives_a_killed_worker(
-    cluster, teacher, digits, tmp_path, fault
+    cluster, demo, digits, tmp_path, fault
 ):
     fault('a Ray worker killed at a trial', 'the same bits as in one process')
-    local = compress(teacher, digits, tmp_path / 'local')
+    local = compress(demo, digits, tmp_path / 'local')
     killed = []
     killer = threading.Thread(target=kill_one, args=(tmp_path / 'ray', killed))
     killer.start()
-    spread = compress(teacher, digits, tmp_path / 'ray', runner='ray')
+    spread = compress(demo, digits, tmp_path / 'ray', runner='ray')
     killer.join()
     assert killed, 'no worker was at work when it should have been killed'
     assert same(local, spread)
@@ -97,7 +97,7 @@ def test_ray_gives_the_same_bits_and_survives_a_killed_worker(
     trials = sorted((mixed / 'trials').iterdir())
     for path in [*trials[::2], *(mixed / 'steps').iterdir()]:
         path.unlink()
-    assert same(local, compress(teacher, digits, mixed))
+    assert same(local, compress(demo, digits, mixed))
 
 
 def test_refused_with_a_sentence(cluster, teacher, digits, tmp_path):

@@ -135,3 +135,14 @@ def outputs(
     first = first if self._exact else 0
     with _stand_ins(student, self.net, first) as stand_ins:
         return torch.cat([self._run(student, stand_ins, j) for j in range(len(self.images))])
+
+# %% ../../nbs/search/replay.ipynb #843419cb
+@patch
+def around(
+    self: Replay,
+    student: nn.Module,  # not changed
+) -> Replay:
+    "The same comparison, of students that are this one up to some block"
+    other = Replay(student, self.net, self.images, tempered=self.tempered)
+    other.expected = self.expected
+    return other
