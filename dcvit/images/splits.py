@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 # %% auto #0
-__all__ = ['Splits', 'split', 'Batches', 'spread', 'order_of', 'steps_per_epoch']
+__all__ = ['most_pixels', 'Splits', 'split', 'at_once', 'Batches', 'spread', 'order_of', 'steps_per_epoch']
 
 # %% ../../nbs/images/splits.ipynb #868060e1
 @dataclass(frozen=True)
@@ -39,7 +39,28 @@ def split(
     check = turn == 1
     return Splits(every[~choose & ~check], every[choose], every[check])
 
-# %% ../../nbs/images/splits.ipynb #3d4687ed
+# %% ../../nbs/images/splits.ipynb #91f41c22
+most_pixels = 8 * 224**2  # that a CPU takes at once: more are no faster, and take memory
+
+
+def at_once(
+    size: tuple,  # `(height, width)` of the images
+    most: int,  # images that may go together where they are small
+    device='cpu',
+) -> int:
+    "Images that go through a model together: fewer of them where they are large, but for accelerators"
+    height, width = size
+    if torch.device(device).type != 'cpu':
+        return most
+    return max(1, min(most, most_pixels // (height * width)))
+
+# %% ../../nbs/images/splits.ipynb #8341c671
+def _size_of(images):
+    "`(height, width)` of images in any of the two forms"
+    tensor = isinstance(images, torch.Tensor)
+    return tuple(images.shape[-2:] if tensor else images.cfg['input_size'][1:])
+
+
 class Batches:
     "Images as the model takes them, one batch at a time"
 
@@ -47,13 +68,14 @@ class Batches:
         self,
         images,  # a `FewShot` set, or a normalised tensor `[n,c,h,w]`
         idx: torch.Tensor = None,  # indices of the images to use; None: all
-        size: int = 32,  # images per batch
+        size: int = 32,  # images per batch, where they are small
         device='cpu',
     ):
         ids = torch.arange(len(images))
         ids = ids if idx is None else ids[idx]
         self.images = images
         self.device = device
+        size = at_once(_size_of(images), size, device)
         self.parts = [part for part in ids.split(size) if len(part)]
         self.n = len(ids)
 
