@@ -273,11 +273,11 @@ def test_another_run_folder(teacher, digits, tmp_path, saved, fault):
         dcvit.compress(teacher, few, keep_macs=0.6, run_dir=tmp_path / 'run', **closed)
 
 
-def test_two_processes_on_one_run_folder(cli, on_disk, forks, tmp_path, fault):
+def test_two_processes_on_one_run_folder(cli, forks, tmp_path, fault):
     "One wins, the other says so; the winner is not disturbed"
     fault('two processes on one run folder', 'one wins, the other says so')
     numbers = 'trial_length=4,step_length=2,unit=step,metric_iters=20,metric_warmup=5'
-    words = ['compress', *on_disk, '--n', 12, '--keep-macs', '.75', '--recipe', 'paper']
+    words = ['compress', 'demo', '--n', 12, '--keep-macs', '.75', '--recipe', 'paper']
     words += ['--set', numbers, '--run-dir', str(tmp_path / 'run'), '--out']
     first = forks.start(*words, tmp_path / 'a')
     end = time.time() + 120

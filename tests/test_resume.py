@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from dcvit import PaperRecipe, SearchRecipe
 
-sets = 'trial_length=3,step_length=2,metric_iters=20,metric_warmup=2,unit=step,lr=3e-4'
+sets = 'trial_length=6,step_length=4,metric_iters=20,metric_warmup=2,unit=step,lr=3e-4'
 words_of_recipe = ['--n', '12', '--keep_macs', '.7', '--recipe', 'paper', '--set', sets]
 
 
