@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 import dcvit
 from dcvit.baselines.names import baselines
+from dcvit.images.run import Run
 from dcvit.model.structure import cost, from_json
 from dcvit.model.tokens import read_seeing
 from dcvit.recipes import get_recipe
@@ -201,6 +202,18 @@ def test_same_seed_same_student(name, teacher, digits):
     how |= dict(timing=False, progress=False)
     one, other = (dcvit.compress(teacher, digits['train'], **how) for _ in range(2))
     assert equal(one.model.state_dict(), other.model.state_dict())
+
+
+@pytest.mark.parametrize(
+    'name', ['practise', 'vtp', 's2vite', 'autoformer', 'evit', 'spvit', 'mini-deit']
+)
+def test_systems_learn_from_half_precision(name, teacher, digits, monkeypatch):
+    "As on a GPU, where the teacher's features are bfloat16"
+    monkeypatch.setattr(Run, 'amp', True)
+    measure = 'keep_params' if name == 'mini-deit' else 'keep_macs'
+    how = dict(n=12, recipe=in_short(name), timing=False, progress=False, **{measure: 0.75})
+    made = dcvit.compress(teacher, digits['train'], **how)
+    assert all(p.isfinite().all() for p in made.model.parameters())
 
 
 def test_practise_goes_on_from_a_run_folder(teacher, digits, tmp_path, monkeypatch):

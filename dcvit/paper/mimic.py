@@ -73,7 +73,7 @@ def _trained_features(student, x, amp):
     with followed(student) as sources, amp:
         return student.forward_features(x).float(), sources
 
-# %% ../../nbs/paper/mimic.ipynb #ad300248
+# %% ../../nbs/paper/mimic.ipynb #b469f930
 def mimic_loss(
     student: nn.Module,
     x: torch.Tensor,  # normalised images `[n,c,h,w]`
@@ -83,7 +83,7 @@ def mimic_loss(
 ) -> torch.Tensor:
     "Mean squared error of the student's features; with `logits`, relative to their variance, and KL of the predictions"
     found, sources = _trained_features(student, x, amp)
-    target = _like(target.float(), found, sources)
+    target = _like(target, found, sources)
     tokens = slice(0, 1 if numbers.tokens == 'cls' else None)
     loss = F.mse_loss(found[:, tokens], target[:, tokens])
     if not numbers.logits:

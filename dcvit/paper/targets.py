@@ -82,7 +82,7 @@ def _remember(self: Targets, view, pair):
         self._cache.pop(next(iter(self._cache)))
     self._cache[view] = pair
 
-# %% ../../nbs/paper/targets.ipynb #ea82cb8c
+# %% ../../nbs/paper/targets.ipynb #321c9453
 @patch
 def batch(
     self: Targets,
@@ -92,7 +92,7 @@ def batch(
     "Normalised images and the teacher's features of them"
     pixels, found = self[view]
     idx = idx.to(self.device)
-    return self._normalised(pixels[idx]), found[idx]
+    return self._normalised(pixels[idx]), found[idx].float()
 
 # %% ../../nbs/paper/targets.ipynb #5b79b3b0
 def _free_mb():

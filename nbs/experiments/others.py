@@ -17,9 +17,12 @@ from fastcore.script import Param, call_parse
 import dcvit
 from dcvit.baselines.minivit import MiniRecipe
 from dcvit.baselines.s2vite import S2viteRecipe
+from dcvit.base.files import write_tensors
 from dcvit.images.config import data_config
 from dcvit.images.images import few_shot
 from dcvit.images.measure import Judge
+from dcvit.inputs import pick_device
+from dcvit.paper.invert import InversionNumbers, invert
 from dcvit.recipes import get_recipe
 
 variants = {
@@ -45,10 +48,12 @@ def recipe_of(system, length, augment):
 class Bench:
     "One teacher, its test images, and the table"
 
-    def __init__(self, teacher, data, out, runs):
+    def __init__(self, teacher, data, out, runs, device='cpu'):
         self.model, self.source, x, self.labels = load(teacher, data)
         self.cfg = data_config(self.model)
-        self.judge = Judge(self.model, x)
+        self.device = pick_device(device)
+        self.judge = Judge(self.model.to(self.device), x)
+        self.model.cpu()
         self.table = Table(out)
         self.runs = Path(runs)
 
@@ -61,13 +66,29 @@ class Bench:
             print(f'{keys}: {e}', flush=True)
             return
         seconds = round(time.time() - start, 1)
-        self.table.add(**keys, **measured(made, self.judge, self.labels), seconds=seconds)
+        row = measured(made, self.judge, self.labels)
+        on = made.report['environment']['gpu'] or 'cpu'
+        self.table.add(**keys, **row, seconds=seconds, device=on)
+
+    def metric_set(self, seed):
+        "File of the inverted images of a seed, which all its trials share"
+        path = self.runs / f'metric_set_{seed}.safetensors'
+        if not path.exists():
+            teacher = self.model.to(self.device)
+            made = invert(teacher, self.cfg, InversionNumbers(), seed, self.device)
+            self.model.cpu()
+            self.runs.mkdir(parents=True, exist_ok=True)
+            write_tensors(path, dict(images=made.images))
+        return path
 
     def compress(self, recipe, keys):
         "The student, its run folder named after what was asked"
         few = few_shot(self.source, self.cfg, keys['n'], keys['seed'])
         folder = self.runs / '_'.join(str(v).replace(' ', '-') for v in keys.values())
         how = dict(recipe=recipe, seed=keys['seed'], run_dir=folder, timing=False, progress=False)
+        how['device'] = self.device.type
+        if isinstance(recipe, dcvit.PaperRecipe):
+            how['metric_set'] = self.metric_set(keys['seed'])
         measure = 'keep_params' if isinstance(recipe, MiniRecipe) else 'keep_macs'
         how[measure] = keys['keep']
         return dcvit.compress(self.model, few.images or few.pixels, **how)
@@ -93,9 +114,10 @@ def main(
     augment: str = 'rand-m9-mstd0.5-inc1',  # 'none': images as they are
     n: str = '50',  # few-shot images
     seeds: str = '0',
+    device: str = 'cpu',  # or 'cuda'
 ):
     "Run every combination and append a row for each"
-    bench = Bench(teacher, data, out, runs)
+    bench = Bench(teacher, data, out, runs, device)
     for keys in combinations(systems, keeps, lengths, n, seeds):
         if not bench.table.has(**keys):
             bench.add(recipe_of(keys['system'], keys['length'], augment), keys)
