@@ -1,5 +1,6 @@
 "What one try may cost, whatever was tried"
 
+import gc
 import signal
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,15 @@ def _forget():
     reset = process / 'clear_refs'
     if reset.exists():
         reset.write_text('5')
+
+
+def growth(call):
+    "`(result, bytes by which memory rose at most)`"
+    gc.collect()
+    _forget()
+    before = _peak()
+    made = call()
+    return made, _peak() - before
 
 
 def _too_long(*_):

@@ -1,18 +1,22 @@
 """The whole pipeline: seeds, budgets, the command line."""
 
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import pytest
 import timm
 import torch
 from conftest import compress, equal, mostly
+from limits import growth
+from PIL import Image
 
 import dcvit
 from dcvit import PaperRecipe, SearchRecipe
 from dcvit.base.files import write_tensors
 from dcvit.base.runfolder import RunFolder
 from dcvit.images.config import data_config, normalise
-from dcvit.images.images import few_shot
+from dcvit.images.images import few_shot, labelled
 from dcvit.images.run import Run
 from dcvit.model.reading import read
 from dcvit.model.structure import whole as whole_of
@@ -57,6 +61,19 @@ def test_recovery_helps_where_it_was_not_trained(demo, digits, recipe, keep):
     assert found['agreement'] >= found['agreement_before'] - 0.2
     assert abs(made.report['budget']['reached'] - keep) <= 0.005
     assert found['agreement'] > (99 if keep >= 0.5 else 60)
+
+
+@pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='needs Linux')
+def test_photographs_are_decoded_one_at_a_time(tmp_path):
+    photograph = tmp_path / 'a' / 'large.ppm'
+    photograph.parent.mkdir()
+    Image.new('RGB', (2000, 1500), 'gray').save(photograph)
+    cfg = data_config(timm.create_model('vit_tiny_patch16_224', depth=1))
+    for i in range(29):
+        (photograph.parent / f'{i}.ppm').symlink_to(photograph)
+    for reader in (few_shot, labelled):
+        _, more = growth(partial(reader, tmp_path, cfg))
+        assert more < 130e6  # of 270 MB that they have decoded
 
 
 def test_tokens_are_merged(tmp_path):

@@ -113,22 +113,20 @@ def _sample(
         raise DcvitError(f'{n} images asked, {n_all} found')
     return sorted(np.random.default_rng(seed).choice(n_all, n, replace=False).tolist())
 
-# %% ../../nbs/images/images.ipynb #19768237
-def _decode_all(items, channels, skip_bad):
-    "`(images, why others were left out)`"
-    images, skipped = [], []
+# %% ../../nbs/images/images.ipynb #ab7955a2
+def _decoded(items, channels, skip_bad, skipped):
+    "Generate images; why others are left out goes to `skipped`"
     for item in items:
         try:
-            images.append(_image(item, channels))
+            image = _image(item, channels)
         except DcvitError as e:
             if not (skip_bad and isinstance(item, (str, Path))):
                 raise
             skipped.append(str(e))
-    if not images:
-        raise DcvitError(f'none of {len(skipped)} images can be decoded: {skipped[0]}')
-    return images, skipped
+        else:
+            yield image
 
-# %% ../../nbs/images/images.ipynb #a4271eb1
+# %% ../../nbs/images/images.ipynb #f7296c97
 def _eval_transform(cfg: dict):
     "timm's evaluation transform without normalisation: image to uint8 tensor"
     from timm.data import create_transform
@@ -136,13 +134,7 @@ def _eval_transform(cfg: dict):
     how = dict(interpolation=cfg['interpolation'], crop_pct=cfg['crop_pct'])
     return create_transform(cfg['input_size'], normalize=False, **how)
 
-
-def _seen(images, cfg):
-    "Pixels of images as the model sees them, before normalisation"
-    transform = _eval_transform(cfg)
-    return torch.stack([transform(im) for im in images])
-
-# %% ../../nbs/images/images.ipynb #c8196a60
+# %% ../../nbs/images/images.ipynb #50ca7192
 def _capped(im, cfg):
     "An image no larger than augmentation needs"
     scale = 2 * max(cfg['input_size'][1:]) / min(im.size)
@@ -150,7 +142,17 @@ def _capped(im, cfg):
         return im
     return im.resize((round(im.width * scale), round(im.height * scale)), Image.BICUBIC)
 
-# %% ../../nbs/images/images.ipynb #43243831
+
+def _seen_and_capped(images, cfg):
+    "Pixels as the model sees them, and images to augment; photographs are large, so one is in memory at a time"
+    transform = _eval_transform(cfg)
+    pixels, capped = [], []
+    for im in images:
+        pixels.append(transform(im))
+        capped.append(_capped(im, cfg))
+    return pixels, capped
+
+# %% ../../nbs/images/images.ipynb #e4c73cdd
 def few_shot(
     source,  # folder, list of paths or images, dataset (labels are ignored), or tensor `[n,c,h,w]`
     cfg: dict,  # from `data_config`
@@ -165,8 +167,12 @@ def few_shot(
     if channels not in (1, 3):
         return _as_they_are(items, ids, cfg)
     unread = passed_over(source, items) if isinstance(source, (str, Path)) else []
-    images, skipped = _decode_all((items[i] for i in ids), channels, skip_bad)
-    return FewShot(_seen(images, cfg), [_capped(im, cfg) for im in images], cfg, unread + skipped)
+    skipped = []
+    decoded = _decoded((items[i] for i in ids), channels, skip_bad, skipped)
+    pixels, images = _seen_and_capped(decoded, cfg)
+    if not images:
+        raise DcvitError(f'none of {len(skipped)} images can be decoded: {skipped[0]}')
+    return FewShot(torch.stack(pixels), images, cfg, unread + skipped)
 
 # %% ../../nbs/images/images.ipynb #d9e388f6
 def _as_they_are(source, ids, cfg):
@@ -182,7 +188,7 @@ def _class_folders(files, folder):
     "`(names, index of each file's)`"
     return np.unique([path.relative_to(folder).parts[0] for path in files], return_inverse=True)
 
-# %% ../../nbs/images/images.ipynb #48535fd9
+# %% ../../nbs/images/images.ipynb #2fc58c7e
 def labelled(
     folder: str | Path,  # `folder/CLASS/...` image files
     cfg: dict,  # from `data_config`
@@ -193,5 +199,6 @@ def labelled(
     names, labels = _class_folders(files, folder)
     if classes is not None and len(names) != classes:
         raise DcvitError(f'{folder}: {len(names)} class folders for a model with {classes} classes')
-    images = [open_image(path, cfg['input_size'][0]) for path in files]
-    return _seen(images, cfg), torch.from_numpy(labels)
+    transform, channels = _eval_transform(cfg), cfg['input_size'][0]
+    pixels = [transform(open_image(path, channels)) for path in files]
+    return torch.stack(pixels), torch.from_numpy(labels)
