@@ -37,13 +37,14 @@ def is_closer(
         return is_clearly_closer(before, after)
     return bool(after.mean() < before.mean())
 
-# %% ../../nbs/images/best.ipynb #61401a26
+# %% ../../nbs/images/best.ipynb #b2457d77
 def nothing_to_gain(
     kl: float,  # mean KL from the teacher's predictions
     classes: int,  # that these tell apart; 0: features, whose distances have no scale
+    near: float = 1e-4,  # KL below which they are
 ) -> bool:
     "Whether predictions are as good as the teacher's"
-    return classes > 0 and kl < 1e-4
+    return classes > 0 and kl < near
 
 # %% ../../nbs/images/best.ipynb #3ee3d676
 class Best:

@@ -98,7 +98,10 @@ def averaged(
         average.take_in(training.student)
         yield step, average.model
 
-# %% ../../nbs/search/gradients.ipynb #ceb9a13f
+# %% ../../nbs/search/gradients.ipynb #7e073c39
+_near = 3e-4  # KL of a student that no step is taken for
+
+
 class _Descent:
     "The gradient stage of one student"
 
@@ -119,8 +122,9 @@ class _Descent:
 
     @property
     def nothing_to_gain(self):
-        "Whether the student predicts what the teacher does already, on images that it has not seen"
-        return self.judged and nothing_to_gain(self.before.mean(), self.judge.classes)
+        "Whether gradient steps would bring less than the check images can tell"
+        near = nothing_to_gain(self.before.mean(), self.judge.classes, _near)
+        return self.judged and near
 
     def training(self, lr):
         "The training of a copy of the student"

@@ -15,9 +15,9 @@ from common import Table, load, measured, numbers
 from fastcore.script import Param, call_parse
 
 import dcvit
+from dcvit.base.files import write_tensors
 from dcvit.baselines.minivit import MiniRecipe
 from dcvit.baselines.s2vite import S2viteRecipe
-from dcvit.base.files import write_tensors
 from dcvit.images.config import data_config
 from dcvit.images.images import few_shot
 from dcvit.images.measure import Judge

@@ -1,0 +1,48 @@
+"""What gradient steps bring to students that already predict nearly what their teacher does.
+
+python nbs/experiments/gains.py demo --keeps .35,.3,.25,.2,.15 --n 100,200 --seeds 0,1,2 --out nbs/results/gains.csv
+"""
+
+from common import Table, few_shot_sets, load
+from fastcore.script import Param, call_parse
+
+import dcvit
+from dcvit.images.config import data_config
+from dcvit.images.measure import Judge
+from dcvit.images.run import Run
+from dcvit.model.reading import read
+from dcvit.recipes import get_recipe
+from dcvit.search.gradients import Descent, descend
+from dcvit.search.replay import Replay
+
+
+def gained(teacher, few, row, on_test):
+    "KL on the check images and on the test images, before gradient steps and behind them"
+    how = dict(keep_macs=row['keep'], seed=row['seed'], timing=False, progress=False)
+    start = dcvit.compress(teacher, few.images or few.pixels, recipe='closed-form', **how).model
+    net = read(teacher)
+    run = Run(teacher=teacher, net=net, few=few, seed=row['seed'], progress=False)
+    judge = Replay(teacher, net, run.batches('check'), tempered=True)
+    end, lr, steps = descend(Descent(start, run, get_recipe('fast'), judge))
+    found = dict(lr=lr, steps=steps)
+    for when, student in dict(before=start, after=end).items():
+        found[f'check_{when}'] = judge.loss(student)
+        found |= {f'{k}_{when}': v for k, v in on_test.scores(student).items()}
+    return found
+
+
+@call_parse
+def main(
+    teacher: str,
+    data: Param('folder with train/ and test/', str, opt=False, nargs='?') = None,
+    out: str = 'nbs/results/gains.csv',  # finished rows are kept and not run again
+    keeps: str = '.35,.3,.25,.2,.15',  # fractions of the teacher's MACs
+    n: str = '100,200',  # few-shot images
+    seeds: str = '0,1,2',
+):
+    "Run every combination and append a row for each"
+    model, source, x, _ = load(teacher, data)
+    table, on_test = Table(out), Judge(model, x)
+    cfg = data_config(model)
+    for few, row in few_shot_sets(table, source, cfg, n, seeds, keeps, teacher=teacher):
+        table.add(**row, **gained(model, few, row, on_test))
