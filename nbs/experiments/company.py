@@ -33,7 +33,7 @@ def changed(net, blocks, share):
     for i in blocks:
         left = Left(0, 0)
         if share:
-            left = Left(structure[i].mixer, round(share * net.blocks[i].mlp.units))
+            left = Left(structure[i].mixer, max(1, round(share * net.blocks[i].mlp.units)))
         structure = structure.set(i, left)
     return structure
 
