@@ -25,13 +25,12 @@ from ..recipes import get_recipe
 # %% auto #0
 __all__ = ['Choice', 'Family', 'structure_by', 'structure_at', 'student_of', 'result_of', 'student_at', 'curve']
 
-# %% ../../nbs/dense/students.ipynb #8b01449e
+# %% ../../nbs/dense/students.ipynb #13d466f7
 from ..report import costs, environment
 from ..search.assemble import assemble
 from ..search.fewer import Fewer, seeing_less
-from ..search.prices import latency_prices
 from ..search.refit import refit
-from ..search.seeing import seeing_prices
+from ..search.seeing import prices_in_ms
 from ..search.solver import best
 
 # %% ../../nbs/dense/students.ipynb #5b9bb0a5
@@ -42,7 +41,7 @@ class Choice:
     power: float  # that losses are raised to before they are added
     merged: float = 0.0  # share of what has to go that merging tokens is to bring; 0: none merge
 
-# %% ../../nbs/dense/students.ipynb #a13803a4
+# %% ../../nbs/dense/students.ipynb #4f2b9640
 @dataclass(repr=False)
 class Family:
     "Students of one teacher at every budget in a range"
@@ -65,10 +64,8 @@ class Family:
     def milliseconds(self, batch: int = 64, seconds: float = 4) -> Prices:
         "What every option costs in ms on this device; the first call measures it, for `seconds` on each distinct block"
         if batch not in self._ms:
-            prices = latency_prices(self.teacher, self.net, batch, seconds)
-            if any(anchor.get('merged') for anchor in self.anchors.values()):
-                prices = seeing_prices(self.teacher, self.net, prices, batch, 2 * seconds)
-            self._ms[batch] = prices
+            merged = any(anchor.get('merged') for anchor in self.anchors.values())
+            self._ms[batch] = prices_in_ms(self.teacher, self.net, batch, merged, seconds)
         return self._ms[batch]
 
     def cost(self, structure: Structure) -> Cost:
