@@ -10,7 +10,6 @@ python nbs/experiments/company.py nbs/experiments/teachers/vit.json DATA/train -
 import random
 from pathlib import Path
 
-import torch
 from common import Table, numbers
 from fastcore.script import Param, call_parse
 from real import weights_in_order
@@ -38,6 +37,31 @@ def changed(net, blocks, share):
     return structure
 
 
+class Bench:
+    "A teacher, statistics of a few images, and others to judge with"
+
+    def __init__(self, model, few):
+        self.net = read(model)
+        run = Run(teacher=model, net=self.net, few=few, progress=False)
+        self.assembler = Assembler(model, self.net, statistics_of(run))
+        self.judge = Replay(model, self.net, run.batches('choose'), tempered=True)
+
+    def loss(self, blocks, share):
+        return loss_of(changed(self.net, blocks, share), self.assembler, self.judge)
+
+    def rows(self, share, orders):
+        "Losses together and summed, for growing numbers of blocks in random orders"
+        blocks = [b.index for b in self.net.blocks if share or b.droppable]
+        alone = {i: self.loss([i], share) for i in blocks}
+        for order in range(orders):
+            random.Random(order).shuffle(blocks)
+            summed = 0
+            for count, i in enumerate(blocks, 1):
+                summed += alone[i]
+                together = self.loss(blocks[:count], share)
+                yield dict(order=order, count=count, summed=summed, together=together)
+
+
 @call_parse
 def main(
     teacher: str,
@@ -49,21 +73,9 @@ def main(
     out: str = 'nbs/results/company.csv',
 ):
     "One row for each share, order and number of blocks"
-    torch.set_num_threads(1)
     model = weights_in_order(teacher, weights) if weights else dcvit.load_teacher(teacher)
     model.requires_grad_(False)
-    few = few_shot(images, data_config(model), n)
-    net, table = read(model), Table(out)
-    run = Run(teacher=model, net=net, few=few, progress=False)
-    assembler = Assembler(model, net, statistics_of(run))
-    judge = Replay(model, net, run.batches('choose'), tempered=True)
+    bench, table = Bench(model, few_shot(images, data_config(model), n)), Table(out)
     for share in numbers(shares):
-        blocks = [b.index for b in net.blocks if share or b.droppable]
-        alone = {i: loss_of(changed(net, [i], share), assembler, judge) for i in blocks}
-        for order in range(orders):
-            random.Random(order).shuffle(blocks)
-            for count in range(1, len(blocks) + 1):
-                some = blocks[:count]
-                keys = dict(teacher=Path(teacher).stem, share=share, order=order, count=count)
-                together = loss_of(changed(net, some, share), assembler, judge)
-                table.add(**keys, summed=sum(alone[i] for i in some), together=together)
+        for row in bench.rows(share, orders):
+            table.add(teacher=Path(teacher).stem, share=share, **row)

@@ -25,32 +25,69 @@ def noise(rng, side):
     return Image.fromarray(rng.integers(0, 256, (side, side, 3), dtype=np.uint8))
 
 
-def clouds(rng, side):
-    "Colours whose contrast falls with the frequency, as it does in photographs"
-    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side)))
-    spectrum = np.fft.fft2(rng.normal(size=(3, side, side))) / np.maximum(frequency, 1 / side)
-    pixels = np.fft.ifft2(spectrum).real
+def as_image(pixels):
+    "Numbers `[3,h,w]` as an image, all but the outer hundredths of each colour in range"
     low, high = (np.percentile(pixels, p, (1, 2), keepdims=True) for p in (1, 99))
     pixels = ((pixels - low) / (high - low)).clip(0, 1)
     return Image.fromarray((255 * pixels.transpose(1, 2, 0)).astype(np.uint8))
 
 
+def clouds(rng, side):
+    "Colours whose contrast falls with the frequency, as it does in photographs"
+    each = np.fft.fftfreq(side)
+    frequency = np.hypot(*np.meshgrid(each, each))
+    spectrum = np.fft.fft2(rng.normal(size=(3, side, side))) / np.maximum(frequency, 1 / side)
+    return as_image(np.fft.ifft2(spectrum).real)
+
+
+def colour(rng):
+    return tuple(rng.integers(0, 256, 3).tolist())
+
+
 def shapes(rng, side):
     "Rectangles and ellipses on one colour"
-
-    def colour():
-        return tuple(rng.integers(0, 256, 3).tolist())
-
-    image = Image.new('RGB', (4 * side, 4 * side), colour())
+    image = Image.new('RGB', (4 * side, 4 * side), colour(rng))
     draw = ImageDraw.Draw(image)
     for _ in range(rng.integers(2, 9)):
-        x, y = np.sort(rng.integers(0, 4 * side, (2, 2))).tolist()
+        corners = np.sort(rng.integers(0, 4 * side, (2, 2))).T.flatten()
         shape = draw.rectangle if rng.random() < 0.5 else draw.ellipse
-        shape((x[0], y[0], x[1], y[1]), fill=colour())
+        shape(corners.tolist(), fill=colour(rng))
     return image.resize((side, side), Image.LANCZOS)
 
 
 drawn = dict(shapes=shapes, clouds=clouds, noise=noise)
+
+
+class Bench:
+    "A teacher, test images, and the table"
+
+    def __init__(self, teacher, data, tests, out):
+        self.model, own, x, labels = load(teacher, data)
+        some = spread(len(x), tests)
+        self.judge, self.labels = Judge(self.model, x[some]), labels[some]
+        self.files = dict(own=own)
+        self.table = Table(out)
+
+    def images(self, source, n, seed):
+        "A folder or files, or images that are drawn here"
+        if source in self.files:
+            return self.files[source]
+        rng, side = np.random.default_rng(seed), input_shape(self.model)[-1]
+        return [drawn[source](rng, side) for _ in range(n)]
+
+    def compressed(self, source, n, seed, keep, recipe):
+        images = self.images(source, n, seed)
+        how = dict(n=n, seed=seed, recipe=recipe, timing=False, progress=False)
+        return dcvit.compress(self.model, images, keep_macs=keep, **how)
+
+    def add(self, keys):
+        "Append a row that is not there"
+        if self.table.has(**keys):
+            return
+        made = self.compressed(**keys)
+        check = made.report['fidelity']['check']
+        said = dict(check_kl=check['kl'], check_agreement=check['agreement'])
+        self.table.add(**keys, **said, **measured(made, self.judge, self.labels))
 
 
 @call_parse
@@ -67,21 +104,8 @@ def main(
 ):
     "Run every combination and append a row for each"
     torch.set_num_threads(1)
-    model, own, x, labels = load(teacher, data)
-    some = spread(len(x), tests)
-    judge, labels = Judge(model, x[some]), labels[some]
-    table, side = Table(out), input_shape(model)[-1]
-    sources = dict(own=own, photographs=photographs, **drawn)
-    asked = product(numbers(keeps), numbers(seeds, int), sources.items())
-    for keep, seed, (name, source) in asked:
-        keys = dict(source=name, n=n, seed=seed, keep=keep, recipe=recipe)
-        if table.has(**keys):
-            continue
-        if name in drawn:
-            rng = np.random.default_rng(seed)
-            source = [source(rng, side) for _ in range(n)]
-        how = dict(n=n, seed=seed, keep_macs=keep, recipe=recipe, timing=False, progress=False)
-        made = dcvit.compress(model, source, **how)
-        check = made.report['fidelity']['check']
-        said = dict(check_kl=check['kl'], check_agreement=check['agreement'])
-        table.add(**keys, **said, **measured(made, judge, labels))
+    bench = Bench(teacher, data, tests, out)
+    bench.files['photographs'] = photographs
+    sources = [*bench.files, *drawn]
+    for keep, seed, source in product(numbers(keeps), numbers(seeds, int), sources):
+        bench.add(dict(source=source, n=n, seed=seed, keep=keep, recipe=recipe))

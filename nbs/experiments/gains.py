@@ -12,22 +12,27 @@ from dcvit.images.measure import Judge
 from dcvit.images.run import Run
 from dcvit.model.reading import read
 from dcvit.recipes import get_recipe
-from dcvit.search.gradients import Descent, descend
+from dcvit.search.gradients import _Descent, _first_without_harm
 from dcvit.search.replay import Replay
+
+
+def trained(teacher, few, seed, start):
+    "`(student behind gradient steps, judge on the check images, what was taken)`"
+    net = read(teacher)
+    run = Run(teacher=teacher, net=net, few=few, seed=seed, progress=False)
+    judge = Replay(teacher, net, run.batches('check'), tempered=True)
+    end, lr, steps = _first_without_harm(_Descent(start, run, get_recipe('fast'), judge))
+    return end, judge, dict(lr=lr, steps=steps)
 
 
 def gained(teacher, few, row, on_test):
     "KL on the check images and on the test images, before gradient steps and behind them"
     how = dict(keep_macs=row['keep'], seed=row['seed'], timing=False, progress=False)
     start = dcvit.compress(teacher, few.images or few.pixels, recipe='closed-form', **how).model
-    net = read(teacher)
-    run = Run(teacher=teacher, net=net, few=few, seed=row['seed'], progress=False)
-    judge = Replay(teacher, net, run.batches('check'), tempered=True)
-    end, lr, steps = descend(Descent(start, run, get_recipe('fast'), judge))
-    found = dict(lr=lr, steps=steps)
+    end, judge, found = trained(teacher, few, row['seed'], start)
     for when, student in dict(before=start, after=end).items():
-        found[f'check_{when}'] = judge.loss(student)
-        found |= {f'{k}_{when}': v for k, v in on_test.scores(student).items()}
+        scores = dict(check=judge.loss(student), **on_test.scores(student))
+        found |= {f'{k}_{when}': v for k, v in scores.items()}
     return found
 
 

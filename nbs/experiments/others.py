@@ -81,16 +81,21 @@ class Bench:
             write_tensors(path, dict(images=made.images))
         return path
 
+    def asked(self, recipe, keys):
+        "The budget in the recipe's measure, and for the paper the metric set"
+        if isinstance(recipe, MiniRecipe):
+            return dict(keep_params=keys['keep'])
+        asked = dict(keep_macs=keys['keep'])
+        if isinstance(recipe, dcvit.PaperRecipe):
+            asked['metric_set'] = self.metric_set(keys['seed'])
+        return asked
+
     def compress(self, recipe, keys):
         "The student, its run folder named after what was asked"
         few = few_shot(self.source, self.cfg, keys['n'], keys['seed'])
         folder = self.runs / '_'.join(str(v).replace(' ', '-') for v in keys.values())
-        how = dict(recipe=recipe, seed=keys['seed'], run_dir=folder, timing=False, progress=False)
-        how['device'] = self.device.type
-        if isinstance(recipe, dcvit.PaperRecipe):
-            how['metric_set'] = self.metric_set(keys['seed'])
-        measure = 'keep_params' if isinstance(recipe, MiniRecipe) else 'keep_macs'
-        how[measure] = keys['keep']
+        how = dict(recipe=recipe, seed=keys['seed'], device=self.device.type, run_dir=folder)
+        how |= dict(timing=False, progress=False, **self.asked(recipe, keys))
         return dcvit.compress(self.model, few.images or few.pixels, **how)
 
 

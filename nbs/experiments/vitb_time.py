@@ -39,19 +39,35 @@ def closed_form(model, images, how):
     return reported(made, start)
 
 
+def timed(work):
+    "`(result, seconds)`"
+    start = time.time()
+    return work(), time.time() - start
+
+
+def several(family, shares):
+    "Put students together, one after the other"
+    for share in shares:
+        family.at(keep_macs=share, polish=False)
+
+
 def family(model, images, sizes, how):
     "A family, and students of it at so many budgets: from statistics alone, and one that is refitted"
-    start = time.time()
-    made = dcvit.family(model, images, n=50, **how)
-    seconds = dict(made=time.time() - start)
-    start = time.time()
-    for share in np.linspace(0.4, 0.95, sizes).tolist():
-        made.at(keep_macs=share, polish=False)
-    seconds['students'] = time.time() - start
-    start = time.time()
-    made.at(keep_macs=0.75)
-    seconds['refitted'] = time.time() - start
-    return dict(seconds, phases=made.report['seconds'], sizes=sizes)
+    made, seconds = timed(lambda: dcvit.family(model, images, n=50, **how))
+    shares = np.linspace(0.4, 0.95, sizes).tolist()
+    _, students = timed(lambda: several(made, shares))
+    _, refitted = timed(lambda: made.at(keep_macs=0.75))
+    phases = made.report['seconds']
+    return dict(made=seconds, students=students, refitted=refitted, phases=phases, sizes=sizes)
+
+
+def measured(part, model, images, epochs, sizes, how):
+    "What is seen of one part"
+    if part == 'paper':
+        return paper(model, images, epochs, how)
+    if part == 'family':
+        return family(model, images, sizes, how)
+    return closed_form(model, images, how)
 
 
 @call_parse
@@ -68,13 +84,8 @@ def main(
     torch.manual_seed(0)
     teacher = timm.create_model(model).eval()
     how = dict(device=device, progress=False)
-    found = json.loads(Path(out).read_text()) if Path(out).exists() else dict(model=model)
-    work = dict(
-        closed_form=lambda: closed_form(teacher, images, how),
-        paper=lambda: paper(teacher, images, epochs, how),
-        family=lambda: family(teacher, images, sizes, how),
-    )
-    for name in parts.split(','):
-        found[name] = work[name]()
-        Path(out).write_text(json.dumps(found, indent=1))
-        print(name, json.dumps(found[name]), flush=True)
+    found = dict(model=model)
+    for part in parts.split(','):
+        found[part] = measured(part, teacher, images, epochs, sizes, how)
+        print(part, found[part], flush=True)
+    Path(out).write_text(json.dumps(found, indent=1))
