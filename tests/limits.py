@@ -27,12 +27,12 @@ def _forget():
 
 
 def growth(call):
-    "`(result, bytes by which memory rose at most)`"
+    "Bytes by which memory rose at most"
     gc.collect()
     _forget()
     before = _peak()
-    made = call()
-    return made, _peak() - before
+    call()
+    return _peak() - before
 
 
 def _too_long(*_):

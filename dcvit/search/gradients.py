@@ -98,7 +98,7 @@ def averaged(
         average.take_in(training.student)
         yield step, average.model
 
-# %% ../../nbs/search/gradients.ipynb #7e073c39
+# %% ../../nbs/search/gradients.ipynb #0fabd5ad
 _near = 3e-4  # KL of a student that no step is taken for
 
 
@@ -123,8 +123,7 @@ class _Descent:
     @property
     def nothing_to_gain(self):
         "Whether gradient steps would bring less than the check images can tell"
-        near = nothing_to_gain(self.before.mean(), self.judge.classes, _near)
-        return self.judged and near
+        return self.judged and nothing_to_gain(self.before.mean(), self.judge.classes, _near)
 
     def training(self, lr):
         "The training of a copy of the student"

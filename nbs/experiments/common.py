@@ -1,5 +1,6 @@
 "What the experiments write and the pages read: methods by name, structures as text, tables and figures of results"
 
+import time
 from itertools import product
 from pathlib import Path
 
@@ -77,6 +78,13 @@ def few_shot_sets(table, source, cfg, n, seeds, keeps, **keys):
             row = dict(**keys, n=count, seed=seed, keep=keep)
             if not table.has(**row):
                 yield few, row
+
+
+def timed(call):
+    "`(result, seconds)`"
+    start = time.time()
+    made = call()
+    return made, time.time() - start
 
 
 def measured(made, judge, labels):

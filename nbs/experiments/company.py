@@ -12,9 +12,8 @@ from pathlib import Path
 
 from common import Table, numbers
 from fastcore.script import Param, call_parse
-from real import weights_in_order
+from real import teacher_of
 
-import dcvit
 from dcvit.images.config import data_config
 from dcvit.images.images import few_shot
 from dcvit.images.run import Run
@@ -73,7 +72,7 @@ def main(
     out: str = 'nbs/results/company.csv',
 ):
     "One row for each share, order and number of blocks"
-    model = weights_in_order(teacher, weights) if weights else dcvit.load_teacher(teacher)
+    model = teacher_of(teacher, weights)
     model.requires_grad_(False)
     bench, table = Bench(model, few_shot(images, data_config(model), n)), Table(out)
     for share in numbers(shares):

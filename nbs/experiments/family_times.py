@@ -5,11 +5,10 @@ python nbs/experiments/family_times.py TEACHER.json DATA --out nbs/results/famil
 
 import json
 import tempfile
-import time
 from pathlib import Path
 
 import torch
-from common import load
+from common import load, timed
 from fastcore.script import Param, call_parse
 
 import dcvit
@@ -17,13 +16,6 @@ from dcvit.images.config import data_config
 from dcvit.images.images import few_shot
 from dcvit.images.measure import logits, top1
 from dcvit.images.splits import spread
-
-
-def timed(call):
-    "`(result, seconds)`"
-    start = time.time()
-    made = call()
-    return made, time.time() - start
 
 
 def size_of(folder):

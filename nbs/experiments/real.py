@@ -53,6 +53,11 @@ def weights_in_order(name, path):
     return model.eval().requires_grad_(False)
 
 
+def teacher_of(name, weights):
+    "A timm model: with local weights in its order, or as `dcvit.load_teacher` finds it"
+    return weights_in_order(name, weights) if weights else dcvit.load_teacher(name)
+
+
 def class_of(path):
     "What tells the class of an image: the ImageNet id in its name, or its folder"
     found = imagenet_id.match(Path(path).name)
@@ -204,7 +209,7 @@ def main(
 ):
     "One row for each split, recipe and budget; rows that are there are not made again"
     torch.set_num_threads(threads)
-    model = weights_in_order(teacher, weights) if weights else dcvit.load_teacher(teacher)
+    model = teacher_of(teacher, weights)
     arch = dict(architecture=teacher, args={}) if weights else None
     files = labelled_files(images, model.num_classes)
     name = Path(teacher).stem
