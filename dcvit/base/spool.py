@@ -22,7 +22,7 @@ def in_channels_last(x: torch.Tensor) -> bool:
     last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
     return last and not x.is_contiguous()
 
-# %% ../../nbs/base/spool.ipynb #b985e3c1
+# %% ../../nbs/base/spool.ipynb #1943e5cc
 class Spool:
     "Tensors by name in a temporary folder"
 
@@ -30,6 +30,7 @@ class Spool:
         self.device = device
         self._folder = tempfile.TemporaryDirectory(prefix='dcvit-')
         self._turned = set()  # names of those with channels last
+        self._types = {}
 
     def _path(self, name):
         return Path(self._folder.name) / f'{name}.npy'
@@ -37,6 +38,7 @@ class Spool:
     def put(self, name, x: torch.Tensor):
         "Keep a tensor; raises `DcvitError` where the folder has no room"
         self._turned.discard(name)
+        self._types[name] = x.dtype
         if in_channels_last(x):
             self._turned.add(name)
             x = x.movedim(1, -1)
@@ -49,5 +51,5 @@ class Spool:
 
     def get(self, name) -> torch.Tensor:
         "A tensor, on the device"
-        x = torch.from_numpy(np.load(self._path(name))).to(self.device)
+        x = torch.from_numpy(np.load(self._path(name))).to(self.device, self._types[name])
         return x.movedim(-1, 1) if name in self._turned else x

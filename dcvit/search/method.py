@@ -82,7 +82,7 @@ class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     def make(self, run, budget):
         return by_search(run, budget, self)
 
-# %% ../../nbs/search/method.ipynb #79cfbe1f
+# %% ../../nbs/search/method.ipynb #83d7f0e8
 _scouted = 32  # choosing images that proposals are measured on
 _enough_to_choose = 20  # with fewer choosing images the winner is found by folds
 _fewest_for_folds = 4  # images
@@ -105,7 +105,8 @@ class _Finder:
         return assemble(self.run.teacher, self.run.net, structure, self.stats)
 
     def _on(self, images):
-        return Replay(self.run.teacher, self.run.net, images, tempered=True)
+        how = dict(tempered=True, half=self.run.half)
+        return Replay(self.run.teacher, self.run.net, images, **how)
 
     @cached_property
     def judge(self):

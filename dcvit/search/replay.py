@@ -53,7 +53,7 @@ def first_changed(net: Network, structure: Structure) -> int:
         return 0
     return min(changed(net, structure), default=len(net))
 
-# %% ../../nbs/search/replay.ipynb #de5888d7
+# %% ../../nbs/search/replay.ipynb #d8595972
 class Replay(Judge):
     "Compares students with the teacher on some images, each from the first block that differs"
 
@@ -64,11 +64,13 @@ class Replay(Judge):
         images: Batches,
         most_mb: float = 4096,  # of disk for states; beyond it, students run from the start
         tempered: bool = False,  # compare at the student's best temperature
+        half: bool = False,  # bfloat16 autocast, for the teacher and for students
     ):
         self.images = images
         self.net = net
         self.classes = classes_of(teacher)
         self.tempered = tempered
+        self.half = half
         self._states = Spool(images.device)
         self._shapes = {}
         self._room = most_mb * 1e6
@@ -76,14 +78,21 @@ class Replay(Judge):
         self.expected = torch.cat([self._record(teacher, j) for j in range(len(images))])
         self._exact = self._exact and self._same(teacher)
 
-# %% ../../nbs/search/replay.ipynb #2a4de97c
+# %% ../../nbs/search/replay.ipynb #c6eca092
+@patch
+def _logits(self: Replay, model, x):
+    "What a model puts out for a batch, on the CPU in float32"
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+        return model(x).float().cpu()
+
+# %% ../../nbs/search/replay.ipynb #eb75243b
 @patch
 @torch.no_grad()
 def _record(self: Replay, teacher, j):
     "The teacher's outputs for a batch; what its blocks put out is kept"
     blocks = {b.index: teacher.get_submodule(b.name) for b in self.net.blocks}
     with watched(blocks, lambda call: self._keep(call, j)):
-        return teacher(self.images[j]).float().cpu()
+        return self._logits(teacher, self.images[j])
 
 # %% ../../nbs/search/replay.ipynb #54468d3d
 @patch
@@ -98,7 +107,7 @@ def _keep(self: Replay, call, j):
         self._shapes[call.key, j] = call.output.shape
         self._states.put(f'{call.key}-{j}', call.output)
 
-# %% ../../nbs/search/replay.ipynb #b2dba24d
+# %% ../../nbs/search/replay.ipynb #6a3aa160
 @patch
 def _run(self: Replay, student, stand_ins, j):
     "Outputs for a batch; only the last stand-in needs its state, the others its shape"
@@ -108,7 +117,7 @@ def _run(self: Replay, student, stand_ins, j):
         module.state = x.new_zeros(()).expand(self._shapes[i, j])
         if i == last:
             module.state = self._states.get(f'{i}-{j}')
-    return student(x).float().cpu()
+    return self._logits(student, x)
 
 # %% ../../nbs/search/replay.ipynb #49788a48
 @patch
@@ -136,13 +145,14 @@ def outputs(
     with _stand_ins(student, self.net, first) as stand_ins:
         return torch.cat([self._run(student, stand_ins, j) for j in range(len(self.images))])
 
-# %% ../../nbs/search/replay.ipynb #843419cb
+# %% ../../nbs/search/replay.ipynb #d51f90cd
 @patch
 def around(
     self: Replay,
     student: nn.Module,  # not changed
 ) -> Replay:
     "The same comparison, of students that are this one up to some block"
-    other = Replay(student, self.net, self.images, tempered=self.tempered)
+    how = dict(tempered=self.tempered, half=self.half)
+    other = Replay(student, self.net, self.images, **how)
     other.expected = self.expected
     return other

@@ -13,7 +13,7 @@ from ..base.errors import DcvitError
 from ..model.surgery import spans
 
 # %% auto #0
-__all__ = ['strengths', 'Origin', 'Moments', 'solve_ridge', 'ridge', 'ByError', 'greedy']
+__all__ = ['strengths', 'Origin', 'Moments', 'mean_variance', 'factored', 'solve_ridge', 'ridge', 'ByError', 'greedy']
 
 # %% ../../nbs/search/ridge.ipynb #77772fe5
 class Origin:
@@ -27,7 +27,7 @@ class Origin:
             self.at = rows.mean(0)
         return rows - self.at
 
-# %% ../../nbs/search/ridge.ipynb #1cbcdfae
+# %% ../../nbs/search/ridge.ipynb #50ee2625
 class Moments:
     "Sums over batches from which a centred least-squares problem is solved; memory does not grow with the images"
 
@@ -46,8 +46,11 @@ class Moments:
     ):
         "Take in the rows of a batch"
         f, r = self.origin.shifted(f.float()), r.float()
-        new = [x.double() for x in (f.T @ f, f.T @ r, f.sum(0), r.sum(0), (r * r).sum())]
-        self.sums = [a + b for a, b in zip(self.sums, new)] if self.n else new
+        new = f.T @ f, f.T @ r, f.sum(0), r.sum(0), (r * r).sum()
+        if self.n:
+            self.sums = [a.add_(b) for a, b in zip(self.sums, new)]
+        else:
+            self.sums = [x.double() for x in new]
         self.n += len(f)
 
     def __add__(self, other):
@@ -64,16 +67,16 @@ class Moments:
     @property
     def power(self) -> float:
         "Mean square of what is missing"
-        return self.means[4].item()
+        return self.sums[4].item() / self.n
 
-# %% ../../nbs/search/ridge.ipynb #1c92ae21
+# %% ../../nbs/search/ridge.ipynb #63bddf9c
 @patch
 def centred(self: Moments) -> tuple:
     "Covariance of the inputs `[p,p]`, covariance with what is missing `[p,q]`, and both means"
     G, C, f, r, _ = self.means
-    return G - f.outer(f), C - f.outer(r), f + self.origin.at, r
+    return G.addr_(f, f, alpha=-1), C.addr_(f, r, alpha=-1), f + self.origin.at, r
 
-# %% ../../nbs/search/ridge.ipynb #603c9431
+# %% ../../nbs/search/ridge.ipynb #fa7b67e5
 @patch
 def error(
     self: Moments,
@@ -82,9 +85,10 @@ def error(
     r: torch.Tensor,  # mean of what is missing `[q]`
 ) -> torch.Tensor:
     "Mean squared error of predicting `r + (x-f)D` on these rows"
-    G, C, a, b, e = self.means
+    G, C, a, b, e = self.sums
     c = r - (f - self.origin.at) @ D
-    return e + (D * (G @ D - 2 * C)).sum() + c @ (c + 2 * (a @ D - b))
+    total = e + (D * (G @ D - 2 * C)).sum() + c @ (self.n * c + 2 * (a @ D - b))
+    return total / self.n
 
 # %% ../../nbs/search/ridge.ipynb #b0e6e5b9
 strengths = (
@@ -97,21 +101,37 @@ strengths = (
     1.0,
 )  # of the ridge, as fractions of the mean variance
 
-# %% ../../nbs/search/ridge.ipynb #8ed71192
+# %% ../../nbs/search/ridge.ipynb #3ee4c7af
+def mean_variance(G: torch.Tensor) -> torch.Tensor:
+    "Mean variance of inputs with the covariance `G` `[p,p]`"
+    return G.diagonal().mean().clamp_min(1e-30)
+
+
+def factored(
+    G: torch.Tensor,  # covariance `[p,p]`
+    strength: float,  # of the ridge, as a fraction of `variance`
+    variance: torch.Tensor = None,  # None: the mean one of these inputs
+) -> torch.Tensor:
+    "Cholesky factor of `G + strength`; raises `DcvitError` where the numbers are not finite"
+    variance = mean_variance(G) if variance is None else variance
+    for _ in range(12):
+        A = G.clone()
+        A.diagonal().add_(strength * variance)
+        L, failed = torch.linalg.cholesky_ex(A)
+        if not failed:
+            return L
+        strength *= 10
+    raise DcvitError('a closed-form solve failed: activations are not finite')
+
+# %% ../../nbs/search/ridge.ipynb #c6a35a51
 def solve_ridge(
     G: torch.Tensor,  # covariance `[p,p]`
     C: torch.Tensor,  # `[p,q]`
-    strength: float,  # of the ridge, as a fraction of the mean variance
+    strength: float,  # of the ridge, as a fraction of `variance`
+    variance: torch.Tensor = None,  # None: the mean one of these inputs
 ) -> torch.Tensor:
     "`(G + strength)⁻¹ C` by Cholesky; raises `DcvitError` where the numbers are not finite"
-    eye = torch.eye(len(G), dtype=G.dtype, device=G.device)
-    variance = G.diagonal().mean().clamp_min(1e-30)
-    for _ in range(12):
-        L, failed = torch.linalg.cholesky_ex(G + strength * variance * eye)
-        if not failed:
-            return torch.cholesky_solve(C, L)
-        strength *= 10
-    raise DcvitError('a closed-form solve failed: activations are not finite')
+    return torch.cholesky_solve(C, factored(G, strength, variance))
 
 # %% ../../nbs/search/ridge.ipynb #dd3cac36
 def ridge(
@@ -140,17 +160,18 @@ class ByError:
         "Logs of the squared errors with `first` to `stop-1` left"
         return np.log(np.maximum([self.error(n) for n in range(first, stop)], 1e-12))
 
-# %% ../../nbs/search/ridge.ipynb #16109e28
+# %% ../../nbs/search/ridge.ipynb #5e46efb4
 class _Pivots:
     "A pivoted factorisation on its way"
 
     def __init__(self, G, W, width):
         n = len(G) // width
         self.width = width
-        self.variance = G.diagonal().mean().clamp_min(1e-30)
+        self.variance = mean_variance(G)
         self.S = G + 1e-9 * self.variance * self._eye(len(G), G)  # unexplained covariance `[p,p]`
         self.R = self.S @ W  # `[p,q]`
-        self.alive = torch.ones(n, dtype=torch.bool, device=G.device)
+        self.units = torch.arange(n, device=G.device)  # of which `S` and `R` speak
+        self.alive = torch.ones(n, dtype=torch.bool, device=G.device)  # those not taken yet
         self.left = (W * self.R).sum()  # squared error that is left
 
     def _eye(self, n, like):
@@ -183,7 +204,17 @@ def eliminated(self: _Pivots, cols):
     V = torch.linalg.solve_triangular(L, self.S[cols], upper=False)
     return Z, V
 
-# %% ../../nbs/search/ridge.ipynb #69c1d96b
+# %% ../../nbs/search/ridge.ipynb #a71e86e7
+@patch
+def forget(self: _Pivots):
+    "Leave the units that were taken out of the matrices"
+    rows = spans(self.alive.nonzero().flatten(), self.width)
+    self.S = self.S[rows][:, rows]
+    self.R = self.R[rows]
+    self.units = self.units[self.alive]
+    self.alive = self.alive[self.alive]
+
+# %% ../../nbs/search/ridge.ipynb #db4d7395
 @patch
 def take(self: _Pivots, k):
     "Keep the `k` best units: `(indices, errors left after each)`"
@@ -191,11 +222,14 @@ def take(self: _Pivots, k):
     Z, V = self.eliminated(spans(best, self.width))
     won = Z.pow(2).sum(1).view(k, self.width).sum(1).cumsum(0)
     errors = self.left - won
-    self.R = self.R - V.T @ Z
-    self.S = self.S - V.T @ V
+    self.R.addmm_(V.T, Z, alpha=-1)
+    self.S.addmm_(V.T, V, alpha=-1)
     self.left = errors[-1]
+    taken = self.units[best]
     self.alive[best] = False
-    return best, errors
+    if self.alive.float().mean() < 7 / 8:
+        self.forget()
+    return taken, errors
 
 # %% ../../nbs/search/ridge.ipynb #7ec62253
 def greedy(

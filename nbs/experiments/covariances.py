@@ -20,7 +20,8 @@ from dcvit.images.images import few_shot
 from dcvit.images.splits import Batches
 from dcvit.model.reading import read
 from dcvit.search.ridge import greedy, solve_ridge, strengths
-from dcvit.search.statistics import of_others, output_layer, statistics, weights_of
+from dcvit.search.statistics import of_others, output_layer, statistics
+from dcvit.search.units import weights_of
 
 
 def middle_of_noise(aspect):
