@@ -214,7 +214,17 @@ def forget(self: _Pivots):
     self.units = self.units[self.alive]
     self.alive = self.alive[self.alive]
 
-# %% ../../nbs/search/ridge.ipynb #db4d7395
+# %% ../../nbs/search/ridge.ipynb #b84eb331
+@patch
+def strike(self: _Pivots, taken, Z, V):
+    "Take off what some units explain; once they are an eighth, leave them out"
+    self.R.addmm_(V.T, Z, alpha=-1)
+    self.S.addmm_(V.T, V, alpha=-1)
+    self.alive[taken] = False
+    if self.alive.float().mean() < 7 / 8:
+        self.forget()
+
+# %% ../../nbs/search/ridge.ipynb #86f407c0
 @patch
 def take(self: _Pivots, k):
     "Keep the `k` best units: `(indices, errors left after each)`"
@@ -222,14 +232,10 @@ def take(self: _Pivots, k):
     Z, V = self.eliminated(spans(best, self.width))
     won = Z.pow(2).sum(1).view(k, self.width).sum(1).cumsum(0)
     errors = self.left - won
-    self.R.addmm_(V.T, Z, alpha=-1)
-    self.S.addmm_(V.T, V, alpha=-1)
     self.left = errors[-1]
-    taken = self.units[best]
-    self.alive[best] = False
-    if self.alive.float().mean() < 7 / 8:
-        self.forget()
-    return taken, errors
+    units = self.units[best]
+    self.strike(best, Z, V)
+    return units, errors
 
 # %% ../../nbs/search/ridge.ipynb #7ec62253
 def greedy(

@@ -109,19 +109,24 @@ class Factored(Stat):
         "Input columns, those of the most useful units first"
         return spans(self.order, len(self.G) // len(self.order)).to(self.G.device)
 
-# %% ../../nbs/search/units.ipynb #08e68f91
+# %% ../../nbs/search/units.ipynb #b64405c7
 @patch
-def _weights(self: Factored, W, cols, gone):
-    ordered, k = self.ordered, len(cols)
-    first, places = ordered[:k].sort()
-    if not torch.equal(first, cols):
-        return Stat._weights(self, W, cols, gone)
+def _of_best(self: Factored, W, ordered, k):
+    "Change of the weights of the first `k` of the `ordered` columns"
     if self.factor is None:
         self.factor = factored(self.G[ordered][:, ordered], self.strength).float()
     L = self.factor
     target = L[k:, :k].T @ W[ordered[k:]].float()
-    D = torch.linalg.solve_triangular(L[:k, :k].T, target, upper=True)
-    return D[places].double()
+    return torch.linalg.solve_triangular(L[:k, :k].T, target, upper=True).double()
+
+
+@patch
+def _weights(self: Factored, W, cols, gone):
+    ordered = self.ordered
+    best, places = ordered[: len(cols)].sort()
+    if torch.equal(best, cols):
+        return self._of_best(W, ordered, len(cols))[places]
+    return Stat._weights(self, W, cols, gone)
 
 # %% ../../nbs/search/units.ipynb #c26ed657
 def for_many(

@@ -17,20 +17,28 @@ from dcvit.model.surgery import prune
 from dcvit.model.tracing import input_shape
 
 
-def students(model, table, data, n, steps):
-    "`{(system, keep): student}` of the first split"
-    rows = pd.read_csv(table).query('n==@n and seed==0 and length in [0, @steps]')
+def made_again(model, data, n, keep):
+    "The student of the search"
+    how = dict(recipe='closed-form', n=n, seed=0, timing=False, progress=False)
+    return dcvit.compress(model, image_files(f'{data}/train'), keep_macs=keep, **how).model
+
+
+def students(model, rows, data, n):
+    "`{(system, keep): student}`"
     net = read(model)
     found = {}
     for row in rows.itertuples():
         if row.system == 'closed-form':
-            how = dict(recipe='closed-form', n=n, seed=0, timing=False, progress=False)
-            images = image_files(f'{data}/train')
-            made = dcvit.compress(model, images, keep_macs=row.keep, **how)
-            found[row.system, row.keep] = made.model
+            found[row.system, row.keep] = made_again(model, data, n, row.keep)
         elif row.length:
             found[row.system, row.keep] = prune(model, from_text(row.blocks), net=net)
     return found
+
+
+def write(timed, batch, out):
+    "A row for the teacher and for each student"
+    names = pd.MultiIndex.from_tuples(timed, names=['system', 'keep'])
+    pd.DataFrame(timed.values(), index=names).assign(batch=batch).to_csv(out)
 
 
 @call_parse
@@ -44,10 +52,9 @@ def main(
     batch: int = 64,
     runs: int = 500,
 ):
-    "Time the students of a table next to their teacher, and write a row for each"
+    "Time the students of a table's first split next to their teacher"
     model = dcvit.load_teacher(teacher).requires_grad_(False)
-    found = students(model, table, data, n, steps)
-    models = {('teacher', 1.0): model} | found
+    rows = pd.read_csv(table).query('n==@n and seed==0 and length in [0, @steps]')
+    models = {('teacher', 1.0): model} | students(model, rows, data, n)
     timed = latency(models, input_shape(model), batch, runs=runs, seconds=3600)
-    names = pd.MultiIndex.from_tuples(timed, names=['system', 'keep'])
-    pd.DataFrame(timed.values(), index=names).assign(batch=batch).to_csv(out)
+    write(timed, batch, out)
