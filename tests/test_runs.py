@@ -51,6 +51,21 @@ def test_two_runs_with_one_seed_are_identical(teacher, digits, name):
     assert bool(a.report['trials']) == (name in ('paper', 'oneshot', 'blocks'))
 
 
+def test_a_search_in_half_precision_finds_as_good_a_student(demo, digits, monkeypatch):
+    test = normalise(digits['test'], data_config(demo)), digits['test_y']
+
+    def found(half):
+        monkeypatch.setattr('dcvit.images.run.multiplies_bfloat16', lambda device: half)
+        how = dict(n=50, keep_macs=0.4, recipe='closed-form', labelled=test)
+        made = compress(demo, digits['train'], **how)
+        return made.report['fidelity']['labelled']
+
+    whole, half = found(False), found(True)
+    assert whole != half  # it was another search
+    assert half['agreement'] > 97
+    assert half['agreement'] > whole['agreement'] - 1
+
+
 @pytest.mark.parametrize('recipe', ['closed-form', 'fast'])
 @pytest.mark.parametrize('keep', mostly((0.8, 0.5, 0.2), (0.5,)))
 def test_recovery_helps_where_it_was_not_trained(demo, digits, recipe, keep):

@@ -23,7 +23,7 @@ from ..model.budget import Budget
 from ..model.structure import Structure
 
 # %% auto #0
-__all__ = ['Run', 'Made', 'Recipe']
+__all__ = ['Run', 'multiplies_bfloat16', 'Made', 'Recipe']
 
 # %% ../../nbs/images/run.ipynb #9497b74e
 @dataclass(kw_only=True)
@@ -52,12 +52,17 @@ class Run:
         "The 'fit', 'choose' or 'check' images, on the device"
         return Batches(self.few, getattr(self.few.splits, which), device=self.device)
 
-# %% ../../nbs/images/run.ipynb #9e98b9b0
+# %% ../../nbs/images/run.ipynb #6a34fd9d
+def multiplies_bfloat16(device) -> bool:
+    "Whether a processor has instructions for products of bfloat16 matrices; on GPUs this was not tried"
+    known = getattr(torch.cpu, '_is_amx_tile_supported', None)
+    return torch.device(device).type == 'cpu' and known is not None and known()
+
+
 @patch(as_prop=True)
 def half(self: Run) -> bool:
-    "Whether the search compares students in bfloat16: on processors with instructions for it"
-    multiplies = getattr(torch.cpu, '_is_amx_tile_supported', None)
-    return self.device.type == 'cpu' and multiplies is not None and multiplies()
+    "Whether the search compares students in bfloat16"
+    return multiplies_bfloat16(self.device)
 
 
 os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '64')  # read when the first is compiled
