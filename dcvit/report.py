@@ -67,10 +67,10 @@ def latencies(teacher, student, seconds: float = 1.5) -> dict:
         found[str(large)] = latency(models, shape, large, seconds=seconds / 2)
     return found
 
-# %% ../nbs/report.ipynb #aa9c356f
+# %% ../nbs/report.ipynb #bb78b417
 @torch.no_grad()
 def pass_seconds(run: Run, calls: int = 3) -> float:
-    "Seconds in which the teacher sees all few-shot images once"
+    "Seconds in which the teacher sees all few-shot images once, in its own precision"
     x = Batches(run.few, device=run.device)[0]
     ms = in_turns(dict(teacher=partial(run.teacher, x)), 0, run.device, least=calls)
     return float(ms.min()) / 1000 * len(run.few) / len(x)
