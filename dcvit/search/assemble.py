@@ -117,9 +117,9 @@ def assemble(
             assemble_block(student, teacher, block, left, stats)
     return seeing(student, structure)
 
-# %% ../../nbs/search/assemble.ipynb #30704f55
+# %% ../../nbs/search/assemble.ipynb #e8555721
 class Assembler:
-    "Students to look at, one at a time; what `assemble` makes, to single precision and sooner"
+    "Students to look at, one at a time; the same as `assemble` makes of `for_many`, sooner"
 
     def __init__(
         self,

@@ -90,16 +90,8 @@ def error(
     total = e + (D * (G @ D - 2 * C)).sum() + c @ (self.n * c + 2 * (a @ D - b))
     return total / self.n
 
-# %% ../../nbs/search/ridge.ipynb #b0e6e5b9
-strengths = (
-    1e-7,
-    1e-5,
-    1e-4,
-    1e-3,
-    1e-2,
-    1e-1,
-    1.0,
-)  # of the ridge, as fractions of the mean variance
+# %% ../../nbs/search/ridge.ipynb #51ca6032
+strengths = 1e-7, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0  # of the ridge, of the mean variance
 
 # %% ../../nbs/search/ridge.ipynb #3ee4c7af
 def mean_variance(G: torch.Tensor) -> torch.Tensor:
