@@ -90,10 +90,10 @@ def error(
     total = e + (D * (G @ D - 2 * C)).sum() + c @ (self.n * c + 2 * (a @ D - b))
     return total / self.n
 
-# %% ../../nbs/search/ridge.ipynb #51ca6032
-strengths = 1e-7, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0  # of the ridge, of the mean variance
+# %% ../../nbs/search/ridge.ipynb #98c977c7
+strengths = 1e-7, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0  # fractions of the mean variance
 
-# %% ../../nbs/search/ridge.ipynb #3ee4c7af
+# %% ../../nbs/search/ridge.ipynb #4b056631
 def mean_variance(G: torch.Tensor) -> torch.Tensor:
     "Mean variance of inputs with the covariance `G` `[p,p]`"
     return G.diagonal().mean().clamp_min(1e-30)
@@ -101,11 +101,10 @@ def mean_variance(G: torch.Tensor) -> torch.Tensor:
 
 def factored(
     G: torch.Tensor,  # covariance `[p,p]`
-    strength: float,  # of the ridge, as a fraction of `variance`
-    variance: torch.Tensor = None,  # None: the mean one of these inputs
+    strength: float,  # of the ridge, as a fraction of the mean variance
 ) -> torch.Tensor:
     "Cholesky factor of `G + strength`; raises `DcvitError` where the numbers are not finite"
-    variance = mean_variance(G) if variance is None else variance
+    variance = mean_variance(G)
     for _ in range(12):
         A = G.clone()
         A.diagonal().add_(strength * variance)
@@ -115,15 +114,14 @@ def factored(
         strength *= 10
     raise DcvitError('a closed-form solve failed: activations are not finite')
 
-# %% ../../nbs/search/ridge.ipynb #c6a35a51
+# %% ../../nbs/search/ridge.ipynb #b8f7466b
 def solve_ridge(
     G: torch.Tensor,  # covariance `[p,p]`
     C: torch.Tensor,  # `[p,q]`
-    strength: float,  # of the ridge, as a fraction of `variance`
-    variance: torch.Tensor = None,  # None: the mean one of these inputs
+    strength: float,  # of the ridge, as a fraction of the mean variance
 ) -> torch.Tensor:
     "`(G + strength)⁻¹ C` by Cholesky; raises `DcvitError` where the numbers are not finite"
-    return torch.cholesky_solve(C, factored(G, strength, variance))
+    return torch.cholesky_solve(C, factored(G, strength))
 
 # %% ../../nbs/search/ridge.ipynb #dd3cac36
 def ridge(

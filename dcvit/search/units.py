@@ -128,13 +128,13 @@ def _weights(self: Factored, W, cols, gone):
         return self._of_best(W, ordered, len(cols))[places]
     return Stat._weights(self, W, cols, gone)
 
-# %% ../../nbs/search/units.ipynb #c26ed657
+# %% ../../nbs/search/units.ipynb #9e59abd8
 def for_many(
     stats: dict,  # from `statistics`
 ) -> dict:
     "The same statistics, ready for one student after another"
     return {
-        key: Factored(**vars(stat)) if isinstance(stat, Stat) and stat.G is not None else stat
+        key: Factored(**vars(stat)) if type(stat) is Stat and stat.G is not None else stat
         for key, stat in stats.items()
     }
 
