@@ -63,7 +63,7 @@ def _anchors(family, low, high, judge, progress):
         found[round(share, 4)] = _anchor(family, budget(family.net, keep_macs=share), judge)
     return found
 
-# %% ../../nbs/dense/making.ipynb #63ffa7b9
+# %% ../../nbs/dense/making.ipynb #b9072ed2
 def _halves(few):
     "Two halves of the images, each with the other; a single image is both"
     idx = torch.arange(len(few))
@@ -77,7 +77,7 @@ def _solved_on(family, few, device):
     splits = split(len(few))
     fit, choose = (Batches(few, idx, device=device) for idx in (splits.fit, splits.choose))
     stats = statistics(family.teacher, family.net, fit, choose)
-    take_in(stats, family.teacher, family.net, choose)
+    take_in(stats)
     return stats | directions(family.teacher, family.net, stats, fit)
 
 # %% ../../nbs/dense/making.ipynb #446a1ef7

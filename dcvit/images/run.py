@@ -56,14 +56,14 @@ class Run:
         "The 'fit', 'choose' or 'check' images, on the device"
         return Batches(self.few, getattr(self.few.splits, which), device=self.device)
 
-# %% ../../nbs/images/run.ipynb #5cef821e
+# %% ../../nbs/images/run.ipynb #8b72e959
 def multiplies_bfloat16(device) -> bool:
     "Whether a processor has instructions for products of bfloat16 matrices; on GPUs this was not tried"
     known = getattr(torch.cpu, '_is_amx_tile_supported', None)
     return torch.device(device).type == 'cpu' and known is not None and known()
 
 
-os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '64')  # read when the first is compiled
+os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '128')  # read when the first is compiled
 
 # %% ../../nbs/images/run.ipynb #ee7a01ff
 @dataclass(kw_only=True)

@@ -107,7 +107,7 @@ def _correct_once(contest, name, losses, start, budget, judge):
     _add_corrected(contest, name, losses, start, budget)
     return losses
 
-# %% ../../nbs/search/corrections.ipynb #526f541f
+# %% ../../nbs/search/corrections.ipynb #9d3ff6bf
 def correct(
     contest: Contest,  # changed
     losses: dict,  # from `loss_table`
@@ -122,7 +122,7 @@ def correct(
         start = _best_narrowed(contest)
         if start is None or contest.nothing_to_gain or _is_far_behind(contest, start):
             return
-        if before and contest.measured[start] > 0.95 * contest.measured[before]:
+        if before and contest.measured[start] > 0.9 * contest.measured[before]:
             return
         at = fewer.at(start) if fewer else budget
         losses = _correct_once(contest, f'corrected {n}', losses, start, at, judge)

@@ -194,7 +194,7 @@ def _from_folder(run, weights, meta):
     student.load_state_dict(weights)
     return student, structure, meta['notes']
 
-# %% ../../nbs/search/method.ipynb #627f010f
+# %% ../../nbs/search/method.ipynb #b72a6ac6
 def _assembled(run, budget, recipe):
     "`(student, structure, notes)` in front of recovery, from the run folder or made now"
     kept = run.folder.get('search')
@@ -203,7 +203,7 @@ def _assembled(run, budget, recipe):
     finder = _Finder(run, recipe)
     structure, notes = _structure(run, budget, recipe, finder)
     notes['enough'] = _enough(finder, budget, structure) if 'search' in notes else None
-    take_in(finder.stats, run.teacher, run.net, run.batches('choose'))
+    take_in(finder.stats)
     student = finder.build(structure)
     run.folder.put('search', student.state_dict(), dict(**to_json(structure), notes=notes))
     run.clock('search')

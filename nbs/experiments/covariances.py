@@ -19,7 +19,8 @@ from dcvit.images.config import data_config
 from dcvit.images.images import few_shot
 from dcvit.images.splits import Batches
 from dcvit.model.reading import read
-from dcvit.search.ridge import greedy, solve_ridge, strengths
+from dcvit.search.greedy import greedy
+from dcvit.search.ridge import solve_ridge, strengths
 from dcvit.search.statistics import of_others, output_layer, statistics
 from dcvit.search.units import weights_of
 

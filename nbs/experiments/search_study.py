@@ -58,7 +58,7 @@ class Study:
         self.out = out
         run = Run(teacher=self.model, net=self.net, few=self.few)
         self.stats = statistics_of(run)
-        take_in(self.stats, self.model, self.net, run.batches('choose'))
+        take_in(self.stats)
         self.on_few = Judge(self.model, torch.cat([*Batches(self.few, spread(n, 64))]))
         self.on_test = Judge(self.model, x[idx])
         self.rng = np.random.default_rng(seed)

@@ -29,7 +29,7 @@ def seen(model, few):
     "What reads the images, and statistics of all of them but those that check"
     run = Run(teacher=model, net=read(model), few=few)
     stats = statistics_of(run)
-    take_in(stats, model, run.net, run.batches('choose'))
+    take_in(stats)
     return run, stats
 
 

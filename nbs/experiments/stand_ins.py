@@ -119,7 +119,7 @@ class Bench:
         self.net = read(model)
         fit, choose = Batches(few, few.splits.fit), Batches(few, few.splits.choose)
         self.stats = statistics(model, self.net, fit, choose)
-        take_in(self.stats, model, self.net, choose)
+        take_in(self.stats)
         self.stats |= directions(model, self.net, self.stats, fit)
         self.few = Batches(few)
         self.other = other
