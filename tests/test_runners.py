@@ -94,11 +94,11 @@ def test_ray_gives_the_same_bits_and_survives_a_killed_worker(
 ):
     fault('a Ray worker killed at a trial', 'the same bits as in one process')
     local = compress(demo, digits, tmp_path / 'local')
-    killed = []
     for attempt in range(3):
-        if not killed:
-            run = tmp_path / f'ray_{attempt}'
-            spread, killed = with_a_kill(demo, digits, run)
+        run = tmp_path / f'ray_{attempt}'
+        spread, killed = with_a_kill(demo, digits, run)
+        if killed:
+            break
     assert killed, 'no worker was at work when it should have been killed'
     assert same(local, spread)
     assert local.report['trials'] == spread.report['trials']

@@ -54,20 +54,25 @@ def columns(layers: Layers, layer: nn.Module, idx: torch.Tensor) -> torch.Tensor
     area = layer.weight[0, 0].numel() if isinstance(layer, nn.Conv2d) else 1
     return spans(spans(idx, layers.width), area)
 
-# %% ../../nbs/search/units.ipynb #479927ae
-@dataclass
+# %% ../../nbs/search/units.ipynb #84946b07
 class Held:
     "What the inputs of a part are on images that are not in its fit"
 
-    spool: Spool  # that has their covariance
-    name: str  # under which it has it
-    mean: torch.Tensor  # of the inputs `[p]`
-    rows: int  # how many inputs these were
+    def __init__(
+        self,
+        G: torch.Tensor,  # covariance of the inputs `[p,p]`
+        mean: torch.Tensor,  # of the inputs `[p]`
+        rows: int,  # how many inputs these were
+    ):
+        self.mean = mean
+        self.rows = rows
+        self._spool = Spool(G.device)
+        self._spool.put('G', G)
 
     @property
     def G(self) -> torch.Tensor:
         "Covariance of the inputs `[p,p]`"
-        return self.spool.get(self.name)
+        return self._spool.get('G')
 
 # %% ../../nbs/search/units.ipynb #b1843bc8
 @dataclass
