@@ -26,7 +26,7 @@ from ..model.reading import read
 # %% auto #0
 __all__ = ['family']
 
-# %% ../../nbs/dense/making.ipynb #94b32cf8
+# %% ../../nbs/dense/making.ipynb #7ab2bdf2
 from ..recipes import get_recipe
 from ..search.assemble import assemble
 from ..search.bases import directions
@@ -34,6 +34,7 @@ from ..search.fewer import ladders
 from ..search.losses import loss_table, probe
 from ..search.replay import Replay
 from ..search.statistics import statistics, take_in
+from ..search.units import for_many
 from ..ship.arch import describe
 
 # %% ../../nbs/dense/making.ipynb #3e817ffc
@@ -63,7 +64,7 @@ def _anchors(family, low, high, judge, progress):
         found[round(share, 4)] = _anchor(family, budget(family.net, keep_macs=share), judge)
     return found
 
-# %% ../../nbs/dense/making.ipynb #b9072ed2
+# %% ../../nbs/dense/making.ipynb #a22b85bc
 def _halves(few):
     "Two halves of the images, each with the other; a single image is both"
     idx = torch.arange(len(few))
@@ -76,7 +77,7 @@ def _solved_on(family, few, device):
     "Statistics from some of the images"
     splits = split(len(few))
     fit, choose = (Batches(few, idx, device=device) for idx in (splits.fit, splits.choose))
-    stats = statistics(family.teacher, family.net, fit, choose)
+    stats = statistics(family.teacher, family.net, [fit, choose])
     take_in(stats)
     return stats | directions(family.teacher, family.net, stats, fit)
 
@@ -147,13 +148,13 @@ def family(
     made.report['seconds'] = clock.seconds
     return made
 
-# %% ../../nbs/dense/making.ipynb #65508028
+# %% ../../nbs/dense/making.ipynb #8ece4ee0
 def _fill(made, few, device, clock, progress):
     "Statistics, losses, anchors and their predictions"
     made.stats = _solved_on(made, few, device)
     clock('statistics')
     some = Replay(made.teacher, made.net, Batches(few, spread(len(few), 64), device=device))
-    probed = probe(made.teacher, made.net, made.stats, some, progress)
+    probed = probe(made.teacher, made.net, for_many(made.stats), some, progress)
     made.losses = loss_table(made.net, made.stats, probed)
     clock('loss table')
     judge = Judge(made.teacher, Batches(few, few.splits.check, device=device))

@@ -30,14 +30,14 @@ class Found:
     loss: float  # of the assembled student on the judge's images
     candidates: list  # `(name, loss)` of all candidates
 
-# %% ../../nbs/search/contest.ipynb #7b4867b8
+# %% ../../nbs/search/contest.ipynb #0a8002ba
 @dataclass
 class Contest:
     "Structures that were put together and measured"
 
     teacher: nn.Module
     net: Network
-    stats: dict  # from `statistics`
+    stats: dict  # from `statistics`; `for_many` saves time
     judge: Judge  # compares students with the teacher; a `Replay` saves time
     known: dict = field(default_factory=dict)  # losses from earlier contests with the same judge
     measured: dict = field(default_factory=dict)  # structure -> loss

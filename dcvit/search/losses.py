@@ -47,15 +47,14 @@ def option(block: Block, which: str, n: int) -> Left | None:
         left = replace(intact(block), **{which: n})
     return left if allows(block, left) else None
 
-# %% ../../nbs/search/losses.ipynb #7aae9c27
+# %% ../../nbs/search/losses.ipynb #93506fd9
 def _sizes(block, which, stats):
     "Sizes at which the loss of a part, or of narrower heads, is measured"
     if which not in WIDTHS:
         return probe_sizes(block.part(which), which == 'mlp' and not block.mixer.units)
     if (block.index, which) not in stats:
         return []
-    whole = whole_of(block, which)
-    return [whole // 4, whole // 2]
+    return [whole_of(block, which) // 2]
 
 
 def _options(block, which, stats):
@@ -66,12 +65,12 @@ def _options(block, which, stats):
         if left is not None and measured:
             yield n, left
 
-# %% ../../nbs/search/losses.ipynb #72d8e5ae
+# %% ../../nbs/search/losses.ipynb #db17b05e
 @torch.no_grad()
 def probe(
     teacher: nn.Module,  # eval mode; not changed
     net: Network,
-    stats: dict,  # from `statistics`
+    stats: dict,  # from `statistics`; `for_many` saves time
     judge: Judge,  # compares students with the teacher; a `Replay` saves time
     progress: bool = True,
 ) -> dict:

@@ -21,21 +21,22 @@ from ..paper.invert import InversionNumbers
 # %% auto #0
 __all__ = ['SearchRecipe', 'by_search']
 
-# %% ../../nbs/search/method.ipynb #21136d74
+# %% ../../nbs/search/method.ipynb #20d257b5
 from ..paper.mimic import MimicNumbers
 from .assemble import assemble
 from .bases import directions_of
 from .candidates import search
 from .contest import Contest
 from .fewer import Fewer
-from .folds import cross_fitted
+from .folds import cross_fitted, folds
 from .gradients import relative_rates
 from .latency import meet
 from .losses import loss_table, probe
 from .recovery import recover
 from .replay import Replay, first_changed
 from .solver import best
-from .statistics import statistics_of, take_in
+from .statistics import statistics, take_in
+from .units import for_many
 
 # %% ../../nbs/search/method.ipynb #ca7acef5
 def _given(space, net, budget, seed=0):
@@ -82,10 +83,8 @@ class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     def make(self, run, budget):
         return by_search(run, budget, self)
 
-# %% ../../nbs/search/method.ipynb #83d7f0e8
+# %% ../../nbs/search/method.ipynb #f4ed8ac5
 _scouted = 32  # choosing images that proposals are measured on
-_enough_to_choose = 20  # with fewer choosing images the winner is found by folds
-_fewest_for_folds = 4  # images
 
 
 class _Finder:
@@ -94,7 +93,8 @@ class _Finder:
     def __init__(self, run, recipe):
         self.run = run
         self.fewer = recipe.fewer  # whether students may see fewer pixels or tokens
-        self.stats = statistics_of(run)
+        self.sets = folds(run)
+        self.stats = statistics(run.teacher, run.net, self.sets)
         if recipe.widths:
             self.stats |= directions_of(run, self.stats)
         self.known = {}  # losses of structures on the choosing images
@@ -103,6 +103,16 @@ class _Finder:
     def build(self, structure):
         "The student in front of recovery"
         return assemble(self.run.teacher, self.run.net, structure, self.stats)
+
+    @cached_property
+    def many(self):
+        "The statistics, ready for one student after another"
+        return for_many(self.stats)
+
+    def take_in(self):
+        "Take in the images that were held back"
+        vars(self).pop('many', None)  # which still holds the covariances without them
+        take_in(self.stats)
 
     def _on(self, images):
         how = dict(tempered=True, half=self.run.half)
@@ -127,7 +137,7 @@ class _Finder:
         "The loss table"
         run = self.run
         table = loss_table(
-            run.net, self.stats, probe(run.teacher, run.net, self.stats, self.scout, run.progress)
+            run.net, self.stats, probe(run.teacher, run.net, self.many, self.scout, run.progress)
         )
         run.clock('loss table')
         return table
@@ -135,7 +145,7 @@ class _Finder:
     def search(self, budget):
         "The structure that loses least, and what it was compared with"
         run = self.run
-        contest = Contest(run.teacher, run.net, self.stats, self.judge, self.known)
+        contest = Contest(run.teacher, run.net, self.many, self.judge, self.known)
         less = self.fewer and budget.measure in Fewer.measures
         fewer = Fewer(run.teacher, run.net, budget) if less else None
         found = search(contest, self.table, budget, self.scout, fewer, run.progress)
@@ -147,12 +157,11 @@ class _Finder:
     def _settled(self, contest):
         "The best candidate; with few images, of those that came close, by folds"
         finalists = contest.finalists()
-        splits = self.run.few.splits
-        enough = len(splits.choose) >= _enough_to_choose
-        settled = enough or contest.nothing_to_gain or len(finalists) == 1
-        if settled or len(splits.seen) < _fewest_for_folds:
+        told_apart = len(self.sets) == 2
+        if told_apart or contest.nothing_to_gain or len(finalists) == 1:
             return finalists[0]
-        lost = cross_fitted(self.run, self.stats, finalists)
+        known = [contest.measured[structure] for structure in finalists]
+        lost = cross_fitted(self.run, self.stats, self.sets, finalists, known)
         return finalists[lost.index(min(lost))]
 
 # %% ../../nbs/search/method.ipynb #b24fc12f
@@ -194,7 +203,7 @@ def _from_folder(run, weights, meta):
     student.load_state_dict(weights)
     return student, structure, meta['notes']
 
-# %% ../../nbs/search/method.ipynb #b72a6ac6
+# %% ../../nbs/search/method.ipynb #b0449ac2
 def _assembled(run, budget, recipe):
     "`(student, structure, notes)` in front of recovery, from the run folder or made now"
     kept = run.folder.get('search')
@@ -203,7 +212,7 @@ def _assembled(run, budget, recipe):
     finder = _Finder(run, recipe)
     structure, notes = _structure(run, budget, recipe, finder)
     notes['enough'] = _enough(finder, budget, structure) if 'search' in notes else None
-    take_in(finder.stats)
+    finder.take_in()
     student = finder.build(structure)
     run.folder.put('search', student.state_dict(), dict(**to_json(structure), notes=notes))
     run.clock('search')

@@ -19,7 +19,7 @@ from .greedy import ByError
 from .ridge import factored, solve_ridge
 
 # %% auto #0
-__all__ = ['rows_of', 'solvable', 'weights_of', 'columns', 'Held', 'Stat', 'Factored', 'for_many']
+__all__ = ['rows_of', 'solvable', 'weights_of', 'columns', 'Inputs', 'Stat', 'Factored', 'for_many']
 
 # %% ../../nbs/search/units.ipynb #008b2fc1
 def rows_of(
@@ -54,9 +54,9 @@ def columns(layers: Layers, layer: nn.Module, idx: torch.Tensor) -> torch.Tensor
     area = layer.weight[0, 0].numel() if isinstance(layer, nn.Conv2d) else 1
     return spans(spans(idx, layers.width), area)
 
-# %% ../../nbs/search/units.ipynb #84946b07
-class Held:
-    "What the inputs of a part are on images that are not in its fit"
+# %% ../../nbs/search/units.ipynb #40b014a0
+class Inputs:
+    "What the inputs of a part are on a set of images; their covariance waits on disk"
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Held:
         "Covariance of the inputs `[p,p]`"
         return self._spool.get('G')
 
-# %% ../../nbs/search/units.ipynb #b1843bc8
+# %% ../../nbs/search/units.ipynb #33c88692
 @dataclass
 class Stat(ByError):
     "What one part's inputs say about its units"
@@ -86,7 +86,7 @@ class Stat(ByError):
     G: torch.Tensor = None  # covariance of the inputs `[p,p]`; None where it would be too large
     mean: torch.Tensor = None  # of the inputs `[p]`
     rows: int = 0  # how many inputs these were
-    held: Held = None  # what images say that were held back
+    sets: tuple = ()  # `Inputs` of each set of images; the last is held back
 
     def pick(self, n: int) -> torch.Tensor:
         "The best `n` units, in order"
@@ -164,13 +164,27 @@ def for_many(
         for key, stat in stats.items()
     }
 
-# %% ../../nbs/search/units.ipynb #1c2c7b48
+# %% ../../nbs/search/units.ipynb #acdc80dc
+@patch
+def _with(self: Stat, other: Inputs, sign=1):
+    "These statistics with one more set of images, or without one that is in them"
+    total = self.rows + sign * other.rows
+    share = sign * other.rows / total
+    apart = other.mean - self.mean
+    G = self.G.lerp(other.G, share).addr_(apart, apart, alpha=share * (1 - share))
+    return replace(self, G=G, mean=self.mean + share * apart, rows=total, sets=())
+
+
 @patch
 def joined(self: Stat) -> Stat:
     "These statistics with the images that were held back: weights are solved for all"
-    other = self.held
-    total = self.rows + other.rows
-    share = other.rows / total
-    apart = other.mean - self.mean
-    G = self.G.lerp(other.G, share).addr_(apart, apart, alpha=share * (1 - share))
-    return replace(self, G=G, mean=self.mean + share * apart, rows=total, held=None)
+    return self._with(self.sets[-1])
+
+
+@patch
+def without(
+    self: Stat,
+    k: int,  # which of the sets of images that are in
+) -> Stat:
+    "What all images say but those of one set"
+    return self.joined()._with(self.sets[k], sign=-1)

@@ -23,6 +23,7 @@ from dcvit.search.assemble import Assembler
 from dcvit.search.dropping import loss_of
 from dcvit.search.replay import Replay
 from dcvit.search.statistics import statistics_of
+from dcvit.search.units import for_many
 
 
 def changed(net, blocks, share):
@@ -42,7 +43,7 @@ class Bench:
     def __init__(self, model, few):
         self.net = read(model)
         run = Run(teacher=model, net=self.net, few=few, progress=False)
-        self.assembler = Assembler(model, self.net, statistics_of(run))
+        self.assembler = Assembler(model, self.net, for_many(statistics_of(run)))
         self.judge = Replay(model, self.net, run.batches('choose'), tempered=True)
 
     def loss(self, blocks, share):

@@ -21,7 +21,7 @@ from dcvit.images.splits import Batches
 from dcvit.model.reading import read
 from dcvit.search.greedy import greedy
 from dcvit.search.ridge import solve_ridge, strengths
-from dcvit.search.statistics import of_others, output_layer, statistics
+from dcvit.search.statistics import output_layer, statistics
 from dcvit.search.units import weights_of
 
 
@@ -102,18 +102,18 @@ class Layer:
 
 
 def layers_of(model, net, few):
-    "What a few-shot set says about the output layer of every MLP, by block; and the statistics"
+    "What a few-shot set says about the output layer of every MLP, by block"
     splits = few.splits
     fit, choose = Batches(few, splits.fit), Batches(few, splits.choose)
-    stats = statistics(model, net, fit, choose)
-    others = of_others(stats, model, net, choose)
+    stats = statistics(model, net, [fit, choose])
     found = {}
     for i, which in stats:
         if which == 'mlp':
             W = weights_of(output_layer(model, net.blocks[i], which))
-            of_fit, of_choose = ((s[i, which].G, s[i, which].mean) for s in (stats, others))
+            stat = stats[i, which]
+            of_fit, of_choose = ((s.G, s.mean) for s in (stat, stat.sets[-1]))
             found[i] = Layer(W, of_fit, of_choose, len(splits.fit))
-    return found, stats
+    return found
 
 
 def errors(layers, truth, keep):
@@ -131,8 +131,8 @@ def errors(layers, truth, keep):
 def rows(model, few, others, keeps):
     "The mean error over the blocks, of every share of the neurons, choice and solve"
     net = read(model)
-    layers, stats = layers_of(model, net, few)
-    truth = of_others(stats, model, net, others)
+    layers = layers_of(model, net, few)
+    truth = statistics(model, net, [others, others])
     for keep in keeps:
         for (choice, solve), each in errors(layers, truth, keep).items():
             yield dict(keep=keep, choice=choice, solve=solve, error=np.mean(each))

@@ -23,6 +23,7 @@ from dcvit.search.losses import loss_table, probe
 from dcvit.search.refit import refit
 from dcvit.search.solver import best
 from dcvit.search.statistics import statistics_of, take_in
+from dcvit.search.units import for_many
 
 
 def leverage(G):
@@ -129,7 +130,7 @@ def main(
     "Write OUT_units.csv, OUT_curves.csv, OUT_ranking.csv and OUT_candidates.csv"
     study = Study(teacher, data, out, n, seed, images)
     study.curves()
-    probed = probe(study.model, study.net, study.stats, study.on_few, progress=False)
+    probed = probe(study.model, study.net, for_many(study.stats), study.on_few, progress=False)
     losses = loss_table(study.net, study.stats, probed)
     for q in numbers(keep):
         study.units(q)

@@ -118,7 +118,7 @@ class Bench:
         self.model = model
         self.net = read(model)
         fit, choose = Batches(few, few.splits.fit), Batches(few, few.splits.choose)
-        self.stats = statistics(model, self.net, fit, choose)
+        self.stats = statistics(model, self.net, [fit, choose])
         take_in(self.stats)
         self.stats |= directions(model, self.net, self.stats, fit)
         self.few = Batches(few)
