@@ -132,7 +132,7 @@ def rows(model, few, others, keeps):
     "The mean error over the blocks, of every share of the neurons, choice and solve"
     net = read(model)
     layers = layers_of(model, net, few)
-    truth = statistics(model, net, [others, others])
+    truth = statistics(model, net, [others, Batches(few, few.splits.choose)])
     for keep in keeps:
         for (choice, solve), each in errors(layers, truth, keep).items():
             yield dict(keep=keep, choice=choice, solve=solve, error=np.mean(each))
