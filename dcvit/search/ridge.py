@@ -107,7 +107,7 @@ def error(
 # %% ../../nbs/search/ridge.ipynb #98c977c7
 strengths = 1e-7, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0  # fractions of the mean variance
 
-# %% ../../nbs/search/ridge.ipynb #4b056631
+# %% ../../nbs/search/ridge.ipynb #97ab6293
 def mean_variance(G: torch.Tensor) -> torch.Tensor:
     "Mean variance of inputs with the covariance `G` `[p,p]`"
     return G.diagonal().mean().clamp_min(1e-30)
