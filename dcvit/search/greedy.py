@@ -27,7 +27,7 @@ class ByError:
         "Logs of the squared errors with `first` to `stop-1` left"
         return np.log(np.maximum([self.error(n) for n in range(first, stop)], 1e-12))
 
-# %% ../../nbs/search/greedy.ipynb #46af32fb
+# %% ../../nbs/search/greedy.ipynb #04cf03ef
 class _Pivots:
     "A pivoted factorisation on its way"
 
@@ -35,23 +35,24 @@ class _Pivots:
         n = len(G) // width
         self.width = width
         self.variance = mean_variance(G)
-        noise = strength * self.variance * self._eye(len(G), G)
-        self.S = G + noise  # unexplained covariance `[p,p]`
+        self.S = G + self._noise(len(G), strength)  # unexplained covariance `[p,p]`
         self.R = self.S @ W  # `[p,q]`
         self.units = torch.arange(n, device=G.device)  # of which `S` and `R` speak
         self.alive = torch.ones(n, dtype=torch.bool, device=G.device)  # those not taken yet
         self.left = (W * self.R).sum()  # squared error that is left
 
-    def _eye(self, n, like):
-        return torch.eye(n, dtype=like.dtype, device=like.device)
+    def _noise(self, n, strength=1e-9):
+        "Covariance of noise in each of `n` columns, so strong against the mean variance"
+        eye = torch.eye(n, dtype=self.variance.dtype, device=self.variance.device)
+        return strength * self.variance * eye
 
-# %% ../../nbs/search/greedy.ipynb #9ce4b38d
+# %% ../../nbs/search/greedy.ipynb #cd148a61
 @patch
 def blocks(self: _Pivots):
     "Unexplained covariance inside each unit `[n,w,w]`"
     n, w = len(self.alive), self.width
     blocks = self.S.view(n, w, n, w).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
-    return blocks + 1e-9 * self.variance * self._eye(w, self.S)
+    return blocks + self._noise(w)
 
 # %% ../../nbs/search/greedy.ipynb #8b17fba8
 @patch
@@ -62,11 +63,11 @@ def gains(self: _Pivots):
     R = self.R.view(len(self.alive), self.width, -1)  # `[n,w,q]`
     return (R * torch.linalg.solve(self.blocks(), R)).sum((1, 2))
 
-# %% ../../nbs/search/greedy.ipynb #16a3bfeb
+# %% ../../nbs/search/greedy.ipynb #23256eb2
 @patch
 def eliminated(self: _Pivots, cols):
     "What some columns explain of `R` and of `S`, in their own orthogonal directions"
-    inner = self.S[cols][:, cols] + 1e-9 * self.variance * self._eye(len(cols), self.S)
+    inner = self.S[cols][:, cols] + self._noise(len(cols))
     L = torch.linalg.cholesky_ex(inner).L
     Z = torch.linalg.solve_triangular(L, self.R[cols], upper=False)
     V = torch.linalg.solve_triangular(L, self.S[cols], upper=False)

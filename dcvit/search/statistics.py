@@ -94,10 +94,16 @@ def _strength(fit, choose, W, cols):
 
     return lowest(error)[0]
 
-# %% ../../nbs/search/statistics.ipynb #73bde15c
+# %% ../../nbs/search/statistics.ipynb #5fc61b8c
 def _powers(variances, W, units):
     "Power of what each unit puts out `[n]`"
     return (variances * W.pow(2).sum(1)).view(units, -1).sum(1)
+
+
+def _quarter(part, layer, variances, W):
+    "Columns of a quarter of the units: those that put out most"
+    units = _powers(variances, W, part.units).topk(max(1, part.units // 4)).indices
+    return columns(part.layers, layer, units)
 
 
 def _by_activity(variances, W, units):
@@ -107,15 +113,14 @@ def _by_activity(variances, W, units):
     errors = (power.sum() - power[order].cumsum(0)).clamp_min(0)
     return Stat(order.cpu(), errors.cpu(), power.sum().item(), strengths[-1])
 
-# %% ../../nbs/search/statistics.ipynb #c8e55a31
+# %% ../../nbs/search/statistics.ipynb #e516d44c
 def _stat(part, layer, fit, choose, sets):
     "The statistics of one part from the sums of the images that fit and of those that choose"
     W = weights_of(layer)
     G, mean = fit.centred()
     if G.ndim == 1:
         return _by_activity(G, W, part.units)
-    quarter = _powers(G.diagonal(), W, part.units).topk(max(1, part.units // 4)).indices
-    cols = columns(part.layers, layer, quarter)
+    cols = _quarter(part, layer, G.diagonal(), W)
     strength = _strength((G, mean), choose.centred(), W, cols)
     order, errors = greedy(G, W, len(G) // part.units, strength=strength)
     noise = strength * mean_variance(G) * W.pow(2).sum()
