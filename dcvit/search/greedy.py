@@ -106,7 +106,7 @@ def take(self: _Pivots, k):
     self.strike(best, Z, V)
     return units, errors
 
-# %% ../../nbs/search/greedy.ipynb #5f1fee1e
+# %% ../../nbs/search/greedy.ipynb #2afc923a
 def greedy(
     G: torch.Tensor,  # covariance of the inputs `[p,p]`
     W: torch.Tensor,  # output weights `[p,q]`
@@ -114,10 +114,11 @@ def greedy(
     picks: int = None,  # units chosen at a time; None: one of 128
     strength: float = 1e-9,  # of the ridge, as a fraction of the mean variance
 ) -> tuple:
-    "All units, the most useful first, and the squared error left after keeping each: `(order [n], errors [n])`"
+    "`(units [n], squared error left after keeping each [n], the same with none)`, the most useful units first"
     n = len(G) // width
     picks = picks or max(1, n // 128)
     pivots = _Pivots(G, W, width, strength)
+    total = pivots.left.item()
     taken = (pivots.take(min(picks, n - at)) for at in range(0, n, picks))
     order, errors = map(torch.cat, zip(*taken))
-    return order.cpu(), errors.double().cpu().clamp_min(0)
+    return order.cpu(), errors.double().cpu().clamp_min(0), total
