@@ -56,11 +56,14 @@ class Run:
         "The 'fit', 'choose' or 'check' images, on the device"
         return Batches(self.few, getattr(self.few.splits, which), device=self.device)
 
-# %% ../../nbs/images/run.ipynb #8b72e959
+# %% ../../nbs/images/run.ipynb #86b5e298
+_with_bfloat16 = ('amx_tile', 'avx512_bf16')  # instructions, as torch names them
+
+
 def multiplies_bfloat16(device) -> bool:
     "Whether a processor has instructions for products of bfloat16 matrices; on GPUs this was not tried"
-    known = getattr(torch.cpu, '_is_amx_tile_supported', None)
-    return torch.device(device).type == 'cpu' and known is not None and known()
+    asked = (getattr(torch.cpu, f'_is_{name}_supported', None) for name in _with_bfloat16)
+    return torch.device(device).type == 'cpu' and any(known() for known in asked if known)
 
 
 os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '128')  # read when the first is compiled
