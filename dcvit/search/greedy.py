@@ -27,7 +27,7 @@ class ByError:
         "Logs of the squared errors with `first` to `stop-1` left"
         return np.log(np.maximum([self.error(n) for n in range(first, stop)], 1e-12))
 
-# %% ../../nbs/search/greedy.ipynb #04cf03ef
+# %% ../../nbs/search/greedy.ipynb #c27e8ac5
 class _Pivots:
     "A pivoted factorisation on its way"
 
@@ -35,24 +35,25 @@ class _Pivots:
         n = len(G) // width
         self.width = width
         self.variance = mean_variance(G)
-        self.S = G + self._noise(len(G), strength)  # unexplained covariance `[p,p]`
+        self.S = self._noisy(G, strength)  # unexplained covariance `[p,p]`
         self.R = self.S @ W  # `[p,q]`
         self.units = torch.arange(n, device=G.device)  # of which `S` and `R` speak
         self.alive = torch.ones(n, dtype=torch.bool, device=G.device)  # those not taken yet
         self.left = (W * self.R).sum()  # squared error that is left
 
-    def _noise(self, n, strength=1e-9):
-        "Covariance of noise in each of `n` columns, so strong against the mean variance"
-        eye = torch.eye(n, dtype=self.variance.dtype, device=self.variance.device)
-        return strength * self.variance * eye
+    def _noisy(self, G, strength=1e-9):
+        "A covariance `[...,n,n]` with noise in each column, so strong against the mean variance"
+        noisy = G.clone()
+        noisy.diagonal(dim1=-2, dim2=-1).add_(strength * self.variance)
+        return noisy
 
-# %% ../../nbs/search/greedy.ipynb #cd148a61
+# %% ../../nbs/search/greedy.ipynb #6218bad0
 @patch
 def blocks(self: _Pivots):
     "Unexplained covariance inside each unit `[n,w,w]`"
     n, w = len(self.alive), self.width
     blocks = self.S.view(n, w, n, w).diagonal(dim1=0, dim2=2).permute(2, 0, 1)
-    return blocks + self._noise(w)
+    return self._noisy(blocks)
 
 # %% ../../nbs/search/greedy.ipynb #8b17fba8
 @patch
@@ -63,12 +64,11 @@ def gains(self: _Pivots):
     R = self.R.view(len(self.alive), self.width, -1)  # `[n,w,q]`
     return (R * torch.linalg.solve(self.blocks(), R)).sum((1, 2))
 
-# %% ../../nbs/search/greedy.ipynb #23256eb2
+# %% ../../nbs/search/greedy.ipynb #3e8cc2e2
 @patch
 def eliminated(self: _Pivots, cols):
     "What some columns explain of `R` and of `S`, in their own orthogonal directions"
-    inner = self.S[cols][:, cols] + self._noise(len(cols))
-    L = torch.linalg.cholesky_ex(inner).L
+    L = torch.linalg.cholesky_ex(self._noisy(self.S[cols][:, cols])).L
     Z = torch.linalg.solve_triangular(L, self.R[cols], upper=False)
     V = torch.linalg.solve_triangular(L, self.S[cols], upper=False)
     return Z, V
