@@ -83,8 +83,8 @@ class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     def make(self, run, budget):
         return by_search(run, budget, self)
 
-# %% ../../nbs/search/method.ipynb #f0ab3fd5
-_scouted = 10, 32  # choosing images that proposals are measured on: a third, at least and at most
+# %% ../../nbs/search/method.ipynb #8710527d
+_scouted = 32  # choosing images that proposals are measured on
 
 
 class _Finder:
@@ -125,13 +125,11 @@ class _Finder:
 
     @cached_property
     def scout(self):
-        "Compares students with the teacher on a third of the choosing images, for proposals"
+        "Compares students with the teacher on up to 32 of the choosing images"
         choose = self.run.few.splits.choose
-        least, most = _scouted
-        n = min(max(least, len(choose) // 3), most)
-        if len(choose) <= n:
+        if len(choose) <= _scouted:
             return self.judge
-        some = choose[spread(len(choose), n)]
+        some = choose[spread(len(choose), _scouted)]
         return self._on(Batches(self.run.few, some, device=self.run.device))
 
     @cached_property
