@@ -78,6 +78,14 @@ def test_recovery_helps_where_it_was_not_trained(demo, digits, recipe, keep):
     assert found['agreement'] > (99 if keep >= 0.5 else 60)
 
 
+def test_a_refit_brings_a_student_closer_where_there_is_something_to_gain(demo, digits):
+    test = normalise(digits['test'], data_config(demo)), digits['test_y']
+    how = dict(n=100, keep_macs=0.2, recipe='closed-form', labelled=test)
+    found = compress(demo, digits['train'], **how).report['fidelity']['labelled']
+    assert found['kl_before'] > 1e-4
+    assert found['kl'] < found['kl_before']
+
+
 @pytest.mark.skipif(not Path('/proc/self/clear_refs').exists(), reason='needs Linux')
 def test_photographs_are_decoded_one_at_a_time(tmp_path):
     photograph = tmp_path / 'a' / 'large.ppm'

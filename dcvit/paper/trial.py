@@ -36,7 +36,7 @@ def choose_neurons(
         keep[i, 'mlp'] = pick_random(net.blocks[i].mlp.units, left.mlp, seed_of(seed, i))
     return keep
 
-# %% ../../nbs/paper/trial.ipynb #b7f6ed5b
+# %% ../../nbs/paper/trial.ipynb #48e7942f
 @dataclass
 class TrialSetup:
     "What the trials of a run share; it can be sent to another process"
@@ -58,6 +58,13 @@ class TrialSetup:
             edit_block(
                 student, self.net.blocks[j], self.lefts[i], dict(mlp=self.keep.get((j, 'mlp')))
             )
+
+    def student(self, blocks: list) -> nn.Module:
+        "A copy of the teacher with these blocks compressed, nothing recovered"
+        student = copied(self.teacher)
+        for i in blocks:
+            self.cut(student, i)
+        return student
 
     def recover(self, student, last, length, seed, progress=True, desc='mimic') -> list:
         "Mimic the teacher up to one block past `last`; returns the losses"
@@ -85,15 +92,14 @@ class Trial:
     weights: dict  # what recovery updated, by name; empty if not kept
     top1: float = None  # accuracy after recovery, when labels were given
 
-# %% ../../nbs/paper/trial.ipynb #294ace1d
+# %% ../../nbs/paper/trial.ipynb #46e99465
 def trial(
     setup: TrialSetup,
     i: int,  # the block to compress
     progress: bool = True,
 ) -> Trial:
     "Compress block `i` alone, recover, score"
-    student = copied(setup.teacher)
-    setup.cut(student, i)
+    student = setup.student([i])
     before = setup.judge.loss(student)
     seed = seed_of(setup.seed, i)
     losses = setup.recover(student, i, setup.length, seed, progress, f'block {i}')

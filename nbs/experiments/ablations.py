@@ -7,14 +7,13 @@ python nbs/experiments/ablations.py demo --out nbs/results/ablation_digits --ite
 python nbs/experiments/ablations.py nbs/experiments/teachers/vit.json DATA --out nbs/results/ablation_cifar
 """
 
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import torch
 from common import Table, load, numbers, timed
-from domains import drawn
+from domains import draw
 from fastcore.script import Param, call_parse
 from search_study import orders
 
@@ -24,10 +23,8 @@ from dcvit.images.measure import Judge
 from dcvit.images.run import Run
 from dcvit.images.splits import spread
 from dcvit.images.views import Views
-from dcvit.model.budget import budget, largest_ratio
+from dcvit.model.budget import budget, uniform
 from dcvit.model.reading import read
-from dcvit.model.structure import Left, whole
-from dcvit.model.tracing import input_shape
 from dcvit.paper.invert import InversionNumbers, invert
 from dcvit.paper.mimic import MimicNumbers
 from dcvit.paper.plan import candidates, compressed, meeting, plan
@@ -66,36 +63,12 @@ variants = {
 }
 
 
-def neurons_alone(net, budget, chosen):
-    "The structure that keeps the attention of these blocks and meets the budget with their MLPs"
-
-    def shrunk(ratio):
-        structure = whole(net)
-        for i in chosen:
-            block = net.blocks[i]
-            structure = structure.set(
-                i, Left(block.mixer.units, max(1, round(block.mlp.units * ratio)))
-            )
-        return structure
-
-    price = budget.prices.total
-    return shrunk(largest_ratio(lambda ratio: price(shrunk(ratio)) <= budget.target))
-
-
-def student_of(setup, t):
-    "The student of a finished trial"
-    student = deepcopy(setup.teacher)
-    setup.cut(student, t.block)
-    student.load_state_dict(t.weights, strict=False)
-    return student
-
-
 class Bench:
     "A teacher and the test images that judge its students"
 
     def __init__(self, teacher, data, tests, numbers, n, iters):
         self.model, self.source, x, labels = load(teacher, data)
-        idx = spread(len(x), tests or len(x))
+        idx = spread(len(x), tests)
         self.on_test, self.labels = Judge(self.model, x[idx]), labels[idx]
         self.net = read(self.model)
         self.cfg = data_config(self.model)
@@ -120,8 +93,7 @@ class Seed:
 
     def _drawn(self, name):
         "As many images as there are few-shot ones, drawn here"
-        rng, side = np.random.default_rng(self.seed), input_shape(self.bench.model)[-1]
-        images = [drawn[name](rng, side) for _ in range(self.bench.n)]
+        images = draw(name, self.bench.model, self.bench.n, self.seed)
         return few_shot(images, self.bench.cfg, self.bench.n, self.seed).tensor
 
     def judges(self):
@@ -159,11 +131,11 @@ class Seed:
 
 def tried(bench, setup, judges, i):
     "What each score says of one block alone before and after recovery, and what the student is worth"
-    cut = deepcopy(bench.model)
-    setup.cut(cut, i)
+    cut = setup.student([i])
     before = {f'{name}_before': judge.loss(cut) for name, judge in judges.items()}
     t = trial(setup, i, progress=False)
-    student = student_of(setup, t)
+    student = setup.student([i])
+    student.load_state_dict(t.weights, strict=False)
     after = {f'on_{name}': judge.loss(student) for name, judge in judges.items()}
     return dict(**before, **after, mimic_loss=t.losses[-1].item(), **bench.scores(student))
 
@@ -197,7 +169,7 @@ def structure_of(seed, variant, order, keep):
     net = seed.bench.net
     target = budget(net, keep_macs=keep)
     chosen = order[: plan(net, target, candidates(net)).k + variant.more]
-    make = neurons_alone if variant.attention else meeting
+    make = uniform if variant.attention else meeting
     return chosen, make(net, target, chosen)
 
 

@@ -58,6 +58,12 @@ def shapes(rng, side):
 drawn = dict(shapes=shapes, clouds=clouds, noise=noise)
 
 
+def draw(kind, model, n, seed):
+    "So many images of a kind, in the size that a model takes"
+    rng, side = np.random.default_rng(seed), input_shape(model)[-1]
+    return [drawn[kind](rng, side) for _ in range(n)]
+
+
 class Bench:
     "A teacher, test images, and the table"
 
@@ -72,8 +78,7 @@ class Bench:
         "A folder or files, or images that are drawn here"
         if source in self.files:
             return self.files[source]
-        rng, side = np.random.default_rng(seed), input_shape(self.model)[-1]
-        return [drawn[source](rng, side) for _ in range(n)]
+        return draw(source, self.model, n, seed)
 
     def compressed(self, source, n, seed, keep, recipe):
         images = self.images(source, n, seed)
