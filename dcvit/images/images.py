@@ -21,13 +21,13 @@ from .splits import Splits, split
 # %% auto #0
 __all__ = ['FewShot', 'few_shot', 'labelled']
 
-# %% ../../nbs/images/images.ipynb #0a1136ef
+# %% ../../nbs/images/images.ipynb #6f783f17
 @dataclass
 class FewShot:
     "A few-shot set: evaluation pixels, and the images to augment"
 
     pixels: torch.Tensor  # uint8 `[n,c,h,w]`, after the model's evaluation transform
-    images: list  # PIL images, for augmentation; [] where there are none
+    images: list  # to augment: paths, or PIL images; [] where there are none
     cfg: dict  # from `data_config`
     skipped: list = field(default_factory=list)  # why files were left out
 
@@ -56,6 +56,11 @@ class FewShot:
         "The set of some of the images"
         images = [self.images[i] for i in idx.tolist()] if self.images else []
         return FewShot(self.pixels[idx], images, self.cfg)
+
+    def decoded(self) -> list:
+        "The images to augment, as PIL images no larger than that needs"
+        channels = self.cfg['input_size'][0]
+        return [_capped(_image(item, channels), self.cfg) for item in self.images]
 
 # %% ../../nbs/images/images.ipynb #ae2e6f78
 def _from_tensor(t, channels):
@@ -113,18 +118,22 @@ def _sample(
         raise DcvitError(f'{n} images asked, {n_all} found')
     return sorted(np.random.default_rng(seed).choice(n_all, n, replace=False).tolist())
 
-# %% ../../nbs/images/images.ipynb #ab7955a2
+# %% ../../nbs/images/images.ipynb #9efefb36
+def _is_file(item):
+    return isinstance(item, (str, Path))
+
+
 def _decoded(items, channels, skip_bad, skipped):
-    "Generate images; why others are left out goes to `skipped`"
+    "Generate items and their images; why others are left out goes to `skipped`"
     for item in items:
         try:
             image = _image(item, channels)
         except DcvitError as e:
-            if not (skip_bad and isinstance(item, (str, Path))):
+            if not (skip_bad and _is_file(item)):
                 raise
             skipped.append(str(e))
         else:
-            yield image
+            yield item, image
 
 # %% ../../nbs/images/images.ipynb #f7296c97
 def _eval_transform(cfg: dict):
@@ -134,7 +143,7 @@ def _eval_transform(cfg: dict):
     how = dict(interpolation=cfg['interpolation'], crop_pct=cfg['crop_pct'])
     return create_transform(cfg['input_size'], normalize=False, **how)
 
-# %% ../../nbs/images/images.ipynb #50ca7192
+# %% ../../nbs/images/images.ipynb #caa3bd80
 def _capped(im, cfg):
     "An image no larger than augmentation needs"
     scale = 2 * max(cfg['input_size'][1:]) / min(im.size)
@@ -143,16 +152,16 @@ def _capped(im, cfg):
     return im.resize((round(im.width * scale), round(im.height * scale)), Image.BICUBIC)
 
 
-def _seen_and_capped(images, cfg):
-    "Pixels as the model sees them, and images to augment; photographs are large, so one is in memory at a time"
+def _seen_and_kept(decoded, cfg):
+    "Pixels as the model sees them, and what to augment; photographs are large, so one is in memory at a time"
     transform = _eval_transform(cfg)
-    pixels, capped = [], []
-    for im in images:
+    pixels, kept = [], []
+    for item, im in decoded:
         pixels.append(transform(im))
-        capped.append(_capped(im, cfg))
-    return pixels, capped
+        kept.append(item if _is_file(item) else _capped(im, cfg))
+    return pixels, kept
 
-# %% ../../nbs/images/images.ipynb #e4c73cdd
+# %% ../../nbs/images/images.ipynb #db16a3b4
 def few_shot(
     source,  # folder, list of paths or images, dataset (labels are ignored), or tensor `[n,c,h,w]`
     cfg: dict,  # from `data_config`
@@ -166,10 +175,10 @@ def few_shot(
     ids = _sample(len(items), n, seed)
     if channels not in (1, 3):
         return _as_they_are(items, ids, cfg)
-    unread = passed_over(source, items) if isinstance(source, (str, Path)) else []
+    unread = passed_over(source, items) if _is_file(source) else []
     skipped = []
     decoded = _decoded((items[i] for i in ids), channels, skip_bad, skipped)
-    pixels, images = _seen_and_capped(decoded, cfg)
+    pixels, images = _seen_and_kept(decoded, cfg)
     if not images:
         raise DcvitError(f'none of {len(skipped)} images can be decoded: {skipped[0]}')
     return FewShot(torch.stack(pixels), images, cfg, unread + skipped)

@@ -51,12 +51,13 @@ def train_transform(
     size = cfg['input_size']
     return create_transform(size, is_training=True, interpolation='bicubic', **colours, **stats)
 
-# %% ../../nbs/images/views.ipynb #ddd88e1d
+# %% ../../nbs/images/views.ipynb #f2fff24a
 class _ViewsOf(torch.utils.data.Dataset):
     "Item `i` is view number `first + i` of all images"
 
-    def __init__(self, few, transform, seed, first, count):
-        self.few = few
+    def __init__(self, images, channels, transform, seed, first, count):
+        self.images = images
+        self.channels = channels
         self.transform = transform
         self.seed = seed
         self.first = first
@@ -76,9 +77,8 @@ class _ViewsOf(torch.utils.data.Dataset):
                     raise
 
     def __getitem__(self, i):
-        channels = self.few.cfg['input_size'][0]
         with seeded(self.seed * 1_000_003 + self.first + i):
-            return torch.stack([self._augmented(im)[:channels] for im in self.few.images])
+            return torch.stack([self._augmented(im)[: self.channels] for im in self.images])
 
 # %% ../../nbs/images/views.ipynb #232e4d11
 kinds_of_augment = ('none', 'rand', 'augmix', '3a', 'original', 'originalr', 'v0', 'v0r')
@@ -110,7 +110,7 @@ def _check_can_augment(augment, few):
         channels = few.cfg['input_size'][0]
         raise DcvitError(f"images with {channels} channels cannot be augmented; use augment='none'")
 
-# %% ../../nbs/images/views.ipynb #243ba372
+# %% ../../nbs/images/views.ipynb #55de01fa
 class Views:
     "Augmented views of a few-shot set: `views[v]` is uint8 `[n,c,h,w]`, computed once and kept while memory allows"
 
@@ -128,8 +128,10 @@ class Views:
         self.few = few
         self.seed = seed
         self.workers = workers
-        self.transform = None if augment == 'none' else train_transform(few.cfg, augment, jitter)
-        self.count = 1 if augment == 'none' else count
+        augments = augment != 'none'
+        self.images = few.decoded() if augments else []
+        self.transform = train_transform(few.cfg, augment, jitter) if augments else None
+        self.count = count if augments else 1
         self.keep = max(1, int(cache_mb * 1e6) // few.pixels.nbytes)
         self._cache = {}
 
@@ -147,7 +149,8 @@ class Views:
     def _make(self, first):
         "Compute view `first`, and some that come after it where workers do it"
         ahead = min(self.count - first, self.keep, 16 * self.workers or 1)
-        views = _ViewsOf(self.few, self.transform, self.seed, first, ahead)
+        channels = self.few.cfg['input_size'][0]
+        views = _ViewsOf(self.images, channels, self.transform, self.seed, first, ahead)
         how = dict(batch_size=None, num_workers=self.workers, generator=torch.Generator())
         for i, view in enumerate(torch.utils.data.DataLoader(views, **how)):
             self._remember(first + i, view)

@@ -96,7 +96,7 @@ def _prediction_loss(student, found, target):
     ours, theirs = (student.forward_head(f) for f in (found, target))
     return divergence(theirs.detach(), ours)
 
-# %% ../../nbs/paper/mimic.ipynb #f54d395a
+# %% ../../nbs/paper/mimic.ipynb #4e2d5488
 def _no_memory(error):
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
@@ -104,9 +104,9 @@ def _no_memory(error):
 
 
 def _parts(targets, images):
-    "Micro-batches for so many images"
+    "Micro-batches for so many images; each counts twice, since gradients need the maps of every layer"
     size = targets.views.few.cfg['input_size'][1:]
-    return math.ceil(images / at_once(size, images, targets.device))
+    return math.ceil(2 * images / at_once(size, 2 * images, targets.device))
 
 # %% ../../nbs/paper/mimic.ipynb #14cd3155
 def _accumulate(student, targets, view, idx, numbers, weight):
@@ -157,7 +157,7 @@ class _Warmup:
     def at(self, epoch):
         return min(epoch / self.epochs, 1.0) if self.epochs >= 1 else 1.0
 
-# %% ../../nbs/paper/mimic.ipynb #b2ac68c8
+# %% ../../nbs/paper/mimic.ipynb #7b16ef6d
 class Training:
     "A student on its way: optimizer, schedule, and the order of the images"
 
@@ -166,27 +166,26 @@ class Training:
         student: nn.Module,  # changed
         targets: Targets,  # the teacher's features of the few-shot images
         numbers: MimicNumbers,
-        idx: torch.Tensor,  # images to train on
         steps: int,  # how many there will be
         last: int,  # index of the last compressed block: how far gradients are needed
         seed: int,  # order of the images
     ):
-        per_epoch = steps_per_epoch(len(idx), numbers.batch)
+        per_epoch = steps_per_epoch(len(targets), numbers.batch)
         trainable = _trainable(student, targets.teacher, numbers, last)
         groups = numbers.groups(trainable)
-        self.student, self.targets, self.numbers, self.idx = student, targets, numbers, idx
+        self.student, self.targets, self.numbers = student, targets, numbers
         self.steps = steps
         self.optimizer = torch.optim.AdamW(groups, weight_decay=numbers.weight_decay, fused=True)
         self.schedule = cosine(self.optimizer, steps, numbers.rise_length)
         self.warmup = _Warmup(numbers, steps, per_epoch)
-        self.order = order_of(len(idx), numbers.batch, seed)
+        self.order = order_of(len(targets), numbers.batch, seed)
         self.losses = []
 
     def step(self):
         "One step on the next batch"
         epoch, some = next(self.order)
         weight = self.warmup.at(epoch)
-        loss = gradient(self.student, self.targets, epoch, self.idx[some], self.numbers, weight)
+        loss = gradient(self.student, self.targets, epoch, some, self.numbers, weight)
         self.losses.append(loss)
         self.optimizer.step()
         self.schedule.step()
@@ -218,7 +217,7 @@ def run(
         if over:
             return
 
-# %% ../../nbs/paper/mimic.ipynb #8270566d
+# %% ../../nbs/paper/mimic.ipynb #c8e9f64a
 def mimic(
     student: nn.Module,  # changed
     targets: Targets,  # the teacher's features of the few-shot images
@@ -230,9 +229,8 @@ def mimic(
     desc: str = 'mimic',  # its label
 ) -> list:
     "Train the student to compute the teacher's features; returns the loss at every step"
-    every = torch.arange(len(targets))
     steps = numbers.steps(length, len(targets))
-    training = Training(student, targets, numbers, every, steps, last, seed)
+    training = Training(student, targets, numbers, steps, last, seed)
     for _ in training.run(numbers.deadline(), progress, desc):
         pass
     student.requires_grad_(True)

@@ -108,10 +108,15 @@ def _cache_mb(device):
         return torch.cuda.mem_get_info(device)[0] / 2e6
     return min(256, _free_mb() / 8)  # a view is hardly ever seen twice where views are large
 
-# %% ../../nbs/paper/targets.ipynb #b10be09d
-def targets_of(run: Run, numbers) -> Targets:
+# %% ../../nbs/paper/targets.ipynb #c8a8e2d5
+def targets_of(
+    run: Run,
+    numbers,  # with fields of `ViewNumbers`
+    idx: torch.Tensor = None,  # indices of the images to train on; None: all
+) -> Targets:
     "Views of the run's images as `numbers` augment them, and the teacher's features of them"
-    augment = numbers.augment if run.few.images else 'none'
-    how = dict(seed=run.seed, workers=run.workers, cache_mb=min(256, _free_mb() / 8))
-    views = Views(run.few, augment, numbers.jitter, numbers.views, **how)
+    few = run.few if idx is None else run.few.take(idx)
+    augment = numbers.augment if few.images else 'none'
+    how = dict(seed=run.seed, workers=run.workers, cache_mb=min(64, _free_mb() / 8))
+    views = Views(few, augment, numbers.jitter, numbers.views, **how)
     return Targets(run.teacher, views, run.device, run.amp, _cache_mb(run.device))

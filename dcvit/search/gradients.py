@@ -98,7 +98,7 @@ def averaged(
         average.take_in(training.student)
         yield step, average.model
 
-# %% ../../nbs/search/gradients.ipynb #0fabd5ad
+# %% ../../nbs/search/gradients.ipynb #e8580c06
 _near = 3e-4  # KL of a student that no step is taken for
 
 
@@ -111,14 +111,13 @@ class _Descent:
         self.recipe = recipe
         self.judge = judge
         self.judged = len(run.few) >= _fewest_to_judge
-        self.seen = run.few.splits.seen if self.judged else torch.arange(len(run.few))
         self.before = judge.distances(student)
         self.end = recipe.deadline()
 
     @cached_property
     def targets(self):
-        "Views of the images and the teacher's features"
-        return targets_of(self.run, self.recipe)
+        "Views of the images that do not check, and the teacher's features; of all where none can check"
+        return targets_of(self.run, self.recipe, self.run.few.splits.seen if self.judged else None)
 
     @property
     def nothing_to_gain(self):
@@ -128,10 +127,10 @@ class _Descent:
     def training(self, lr):
         "The training of a copy of the student"
         numbers = replace(self.recipe, lr=lr)
-        steps = numbers.steps(numbers.step_length, len(self.seen))
+        steps = numbers.steps(numbers.step_length, len(self.targets))
         last, seed = len(self.run.net) - 1, seed_of(self.run.seed, 100)
         student = copied(self.start)
-        return Training(student, self.targets, numbers, self.seen, steps, last, seed)
+        return Training(student, self.targets, numbers, steps, last, seed)
 
 # %% ../../nbs/search/gradients.ipynb #3ec5fc66
 def _descend(descent, lr, gives_up):

@@ -34,7 +34,7 @@ class Bench:
         closed_form = SearchRecipe(step_length=0)
         self.run = run
         self.start = by_search(run, budget(run.net, keep_macs=keep), closed_form).student
-        self.targets = targets_of(run, fast)
+        self.targets = targets_of(run, fast, run.few.splits.seen)
         self.check = Judge(run.teacher, run.batches('check'), tempered=True)
         self.test = test
         self.before = self.check.distances(self.start)
@@ -49,9 +49,8 @@ class Bench:
     def descend(self, recipe):
         "What is measured along the way, at one learning rate"
         run, student = self.run, copied(self.start)
-        seen, last = run.few.splits.seen, len(run.net) - 1
-        steps = recipe.step_length
-        training = Training(student, self.targets, recipe, seen, steps, last, run.seed)
+        steps, last = recipe.step_length, len(run.net) - 1
+        training = Training(student, self.targets, recipe, steps, last, run.seed)
         for step, average in averaged(training, progress=False):
             if step in looks:
                 yield dict(lr=recipe.lr, **self.measured(average, step))
