@@ -29,6 +29,7 @@ def words(on_disk):
 def whole(tmp_path_factory, words, cli):
     "An uninterrupted run"
     folder = tmp_path_factory.mktemp('whole')
+    assert cli('--version').returncode == 0  # the first command of a session waits for imports
     start = time.time()
     done = cli(*words, '--seed', 3, '--out', folder / 'student', '--run_dir', folder / 'run')
     assert done.returncode == 0, done.stderr
