@@ -110,7 +110,7 @@ def _check_can_augment(augment, few):
         channels = few.cfg['input_size'][0]
         raise DcvitError(f"images with {channels} channels cannot be augmented; use augment='none'")
 
-# %% ../../nbs/images/views.ipynb #55de01fa
+# %% ../../nbs/images/views.ipynb #b2a9bd77
 class Views:
     "Augmented views of a few-shot set: `views[v]` is uint8 `[n,c,h,w]`, computed once and kept while memory allows"
 
@@ -147,16 +147,12 @@ class Views:
         return self._cache[v]
 
     def _make(self, first):
-        "Compute view `first`, and some that come after it where workers do it"
+        "Compute view `first`, and some that come after it where workers do it; the oldest make room for them"
         ahead = min(self.count - first, self.keep, 16 * self.workers or 1)
+        for v in [*self._cache][: max(0, len(self._cache) + ahead - self.keep)]:
+            del self._cache[v]
         channels = self.few.cfg['input_size'][0]
         views = _ViewsOf(self.images, channels, self.transform, self.seed, first, ahead)
         how = dict(batch_size=None, num_workers=self.workers, generator=torch.Generator())
         for i, view in enumerate(torch.utils.data.DataLoader(views, **how)):
-            self._remember(first + i, view)
-
-    def _remember(self, v, view):
-        "Keep a view; the oldest goes where there is no room"
-        if len(self._cache) >= self.keep:
-            self._cache.pop(next(iter(self._cache)))
-        self._cache[v] = view
+            self._cache[first + i] = view

@@ -30,7 +30,7 @@ def features(
     with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
         return model.forward_features(x)
 
-# %% ../../nbs/paper/targets.ipynb #6f8c5605
+# %% ../../nbs/paper/targets.ipynb #875562d6
 class Targets:
     "What the student sees and what it should compute, for every view of the few-shot images"
 
@@ -63,7 +63,8 @@ class Targets:
         "Pixels `[n,c,h,w]` (uint8) and features `[n,...]` of a view"
         view = view % self.views.count
         if view not in self._cache:
-            self._remember(view, self._make(view))
+            self._make_room()
+            self._cache[view] = self._make(view)
         return self._cache[view]
 
 # %% ../../nbs/paper/targets.ipynb #0d696c50
@@ -75,13 +76,14 @@ def _make(self: Targets, view):
     found = torch.cat([features(self.teacher, self._normalised(p), self.amp) for p in parts])
     return pixels, found.bfloat16() if self.amp else found
 
-# %% ../../nbs/paper/targets.ipynb #4cb3d782
+# %% ../../nbs/paper/targets.ipynb #222f4ba2
 @patch
-def _remember(self: Targets, view, pair):
-    size = sum(t.nbytes for t in pair) / 1e6
-    while self._cache and (len(self._cache) + 1) * size > self.cache_mb:
+def _make_room(self: Targets):
+    "Let the oldest views go until one more, as large as they are, will fit"
+    sizes = [sum(t.nbytes for t in pair) / 1e6 for pair in self._cache.values()]
+    while sizes and sum(sizes) + sizes[0] > self.cache_mb:
         self._cache.pop(next(iter(self._cache)))
-    self._cache[view] = pair
+        sizes.pop(0)
 
 # %% ../../nbs/paper/targets.ipynb #321c9453
 @patch
