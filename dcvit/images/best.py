@@ -11,7 +11,8 @@ from torch import nn
 from .measure import Judge, agreement, distances
 
 # %% auto #0
-__all__ = ['expected_agreement', 'few_to_judge', 'is_clearly_closer', 'is_closer', 'nothing_to_gain', 'Best']
+__all__ = ['expected_agreement', 'few_to_judge', 'is_clearly_closer', 'is_closer', 'is_clearly_harmed', 'is_harmed',
+           'nothing_to_gain', 'Best']
 
 # %% ../../nbs/images/best.ipynb #f008416a
 expected_agreement = 90  # percent, below which people are warned
@@ -37,6 +38,26 @@ def is_closer(
         return is_clearly_closer(before, after)
     return bool(after.mean() < before.mean())
 
+# %% ../../nbs/images/best.ipynb #373e5500
+def is_clearly_harmed(
+    before: torch.Tensor,  # distance of each image `[n]`
+    after: torch.Tensor,  # the same later
+) -> bool:
+    "Whether even a few images can tell that a student went away from the teacher"
+    if not after.isfinite().all():
+        return True
+    return is_clearly_closer(after, before) or bool(after.mean() > 2 * before.mean())
+
+
+def is_harmed(
+    before: torch.Tensor,  # distance of each image `[n]`
+    after: torch.Tensor,  # the same later
+) -> bool:
+    "Whether a student went away from the teacher, as far as so many images can tell"
+    if len(before) >= few_to_judge:
+        return not is_closer(before, after)
+    return is_clearly_harmed(before, after)
+
 # %% ../../nbs/images/best.ipynb #b2457d77
 def nothing_to_gain(
     kl: float,  # mean KL from the teacher's predictions
@@ -46,9 +67,9 @@ def nothing_to_gain(
     "Whether predictions are as good as the teacher's"
     return classes > 0 and kl < near
 
-# %% ../../nbs/images/best.ipynb #3ee3d676
+# %% ../../nbs/images/best.ipynb #8ee10ac5
 class Best:
-    "The weights with which a student came closest to the teacher"
+    "The weights with which a student came closest to the teacher; of a few images, the last that did no clear harm"
 
     def __init__(
         self,
@@ -59,7 +80,8 @@ class Best:
         self.student = student
         self.judge = judge
         self.first = first
-        self.distances = None  # of each image, for the best student
+        self.start = None  # distance of each image at the start
+        self.distances = None  # the same for the best student
         self.shared = 0.0
         self.weights = None
         self.see()
@@ -71,14 +93,20 @@ class Best:
         shared = agreement(expected, out) if self.judge.classes else 0.0
         return distances(expected, out, self.judge.classes), shared
 
+    def _is_better(self, found, shared):
+        if self.start is None:
+            self.start = found
+            return True
+        if len(found) < few_to_judge:
+            return not is_clearly_harmed(self.start, found)
+        return is_closer(self.distances, found) and shared >= self.shared
+
     def see(self) -> bool:
         "Look at the student now; returns whether it is the best so far"
         if self.judge is None:
             return True
         found, shared = self._look()
-        better = (
-            self.distances is None or is_closer(self.distances, found) and shared >= self.shared
-        )
+        better = self._is_better(found, shared)
         self.last = found.mean().item()
         if better:
             self.distances = found
