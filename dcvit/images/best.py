@@ -11,10 +11,9 @@ from torch import nn
 from .measure import Judge, agreement, distances
 
 # %% auto #0
-__all__ = ['expected_agreement', 'few_to_judge', 'is_clearly_closer', 'is_closer', 'is_clearly_harmed', 'is_harmed',
-           'nothing_to_gain', 'Best']
+__all__ = ['expected_agreement', 'few_to_judge', 'is_clearly_closer', 'is_closer', 'nothing_to_gain', 'Best']
 
-# %% ../../nbs/images/best.ipynb #f008416a
+# %% ../../nbs/images/best.ipynb #2416b4c2
 expected_agreement = 90  # percent, below which people are warned
 few_to_judge = 20  # with fewer images, only clear differences are believed
 
@@ -22,11 +21,12 @@ few_to_judge = 20  # with fewer images, only clear differences are believed
 def is_clearly_closer(
     before: torch.Tensor,  # distance of each image `[n]`
     after: torch.Tensor,  # the same later
+    errors: float = 2,  # standard errors that it takes
 ) -> bool:
-    "Whether the mean fell by more than two standard errors"
+    "Whether the mean fell by more than its standard errors"
     gain = before - after
     error = gain.std() / len(gain) ** 0.5 if len(gain) > 1 else 0.0
-    return bool(gain.mean() > 2 * error)
+    return bool(gain.mean() > errors * error)
 
 
 def is_closer(
@@ -38,26 +38,6 @@ def is_closer(
         return is_clearly_closer(before, after)
     return bool(after.mean() < before.mean())
 
-# %% ../../nbs/images/best.ipynb #373e5500
-def is_clearly_harmed(
-    before: torch.Tensor,  # distance of each image `[n]`
-    after: torch.Tensor,  # the same later
-) -> bool:
-    "Whether even a few images can tell that a student went away from the teacher"
-    if not after.isfinite().all():
-        return True
-    return is_clearly_closer(after, before) or bool(after.mean() > 2 * before.mean())
-
-
-def is_harmed(
-    before: torch.Tensor,  # distance of each image `[n]`
-    after: torch.Tensor,  # the same later
-) -> bool:
-    "Whether a student went away from the teacher, as far as so many images can tell"
-    if len(before) >= few_to_judge:
-        return not is_closer(before, after)
-    return is_clearly_harmed(before, after)
-
 # %% ../../nbs/images/best.ipynb #b2457d77
 def nothing_to_gain(
     kl: float,  # mean KL from the teacher's predictions
@@ -67,9 +47,9 @@ def nothing_to_gain(
     "Whether predictions are as good as the teacher's"
     return classes > 0 and kl < near
 
-# %% ../../nbs/images/best.ipynb #8ee10ac5
+# %% ../../nbs/images/best.ipynb #d94324b1
 class Best:
-    "The weights with which a student came closest to the teacher; of a few images, the last that did no clear harm"
+    "The weights with which a student came closest to the teacher"
 
     def __init__(
         self,
@@ -80,8 +60,7 @@ class Best:
         self.student = student
         self.judge = judge
         self.first = first
-        self.start = None  # distance of each image at the start
-        self.distances = None  # the same for the best student
+        self.distances = None  # of each image, for the best student
         self.shared = 0.0
         self.weights = None
         self.see()
@@ -94,19 +73,15 @@ class Best:
         return distances(expected, out, self.judge.classes), shared
 
     def _is_better(self, found, shared):
-        if self.start is None:
-            self.start = found
-            return True
-        if len(found) < few_to_judge:
-            return not is_clearly_harmed(self.start, found)
-        return is_closer(self.distances, found) and shared >= self.shared
+        closer = bool(found.mean() < self.distances.mean())
+        return closer and (len(found) < few_to_judge or shared >= self.shared)
 
     def see(self) -> bool:
         "Look at the student now; returns whether it is the best so far"
         if self.judge is None:
             return True
         found, shared = self._look()
-        better = self._is_better(found, shared)
+        better = self.distances is None or self._is_better(found, shared)
         self.last = found.mean().item()
         if better:
             self.distances = found

@@ -157,7 +157,7 @@ class _Warmup:
     def at(self, epoch):
         return min(epoch / self.epochs, 1.0) if self.epochs >= 1 else 1.0
 
-# %% ../../nbs/paper/mimic.ipynb #7b16ef6d
+# %% ../../nbs/paper/mimic.ipynb #c82677f8
 class Training:
     "A student on its way: optimizer, schedule, and the order of the images"
 
@@ -190,6 +190,11 @@ class Training:
         self.optimizer.step()
         self.schedule.step()
 
+    def _keep_time(self, share):
+        "Bring the learning rate down to where it should be when this share of the time is over"
+        while self.schedule.last_epoch < min(share, 1) * self.steps:
+            self.schedule.step()
+
     def _look(self, bar):
         "Show the loss, and stop where it is not finite"
         if not self.losses[-1].isfinite():
@@ -198,7 +203,7 @@ class Training:
             )
         bar.set_postfix(loss=f'{self.losses[-1].item():.4f}')
 
-# %% ../../nbs/paper/mimic.ipynb #4d638ff5
+# %% ../../nbs/paper/mimic.ipynb #376170d2
 @patch
 def run(
     self: Training,
@@ -208,9 +213,12 @@ def run(
 ):
     "Make the steps, one each time that the next is asked for"
     bar = tqdm(range(1, self.steps + 1), desc=desc, disable=not progress)
+    began = time.monotonic()
     for step in bar:
         self.step()
-        over = step == self.steps or time.monotonic() > end
+        now = time.monotonic()
+        self._keep_time((now - began) / max(end - began, 1e-9))
+        over = step == self.steps or now > end
         if step % 25 == 0 or over:
             self._look(bar)
         yield step

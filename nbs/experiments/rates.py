@@ -13,7 +13,6 @@ from common import Table, few_shot_sets, load
 from fastcore.script import Param, call_parse
 
 from dcvit.base.copying import copied
-from dcvit.images.best import is_clearly_harmed, is_harmed
 from dcvit.images.config import data_config
 from dcvit.images.measure import Judge
 from dcvit.images.run import Run
@@ -21,7 +20,7 @@ from dcvit.model.budget import budget
 from dcvit.model.reading import read
 from dcvit.paper.mimic import Training
 from dcvit.paper.targets import targets_of
-from dcvit.search.gradients import averaged, rate_factors, trial_steps
+from dcvit.search.gradients import averaged, is_clearly_harmed, is_harmed, rate_factors, trial_steps
 from dcvit.search.method import SearchRecipe, by_search
 
 fast = SearchRecipe(minutes=0)
