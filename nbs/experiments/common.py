@@ -146,10 +146,12 @@ real_teachers = dict(
 )
 real_methods = {
     'closed-form': 'closed-form',
+    'fast': 'fast',
     'units': 'heads and neurons only',
     'blocks': 'blocks left out',
 }
-real_colors = dict(zip(real_methods.values(), ('C0', '0.6', 'C1'), strict=True))
+real_colors = {name: colors[name] for name in ('closed-form', 'fast')}
+real_colors |= {'heads and neurons only': '0.6', 'blocks left out': colors['whole blocks']}
 
 
 def real_models(name='real'):
