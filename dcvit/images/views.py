@@ -110,7 +110,7 @@ def _check_can_augment(augment, few):
         channels = few.cfg['input_size'][0]
         raise DcvitError(f"images with {channels} channels cannot be augmented; use augment='none'")
 
-# %% ../../nbs/images/views.ipynb #b2a9bd77
+# %% ../../nbs/images/views.ipynb #78349297
 class Views:
     "Augmented views of a few-shot set: `views[v]` is uint8 `[n,c,h,w]`, computed once and kept while memory allows"
 
@@ -146,11 +146,15 @@ class Views:
             self._make(v)
         return self._cache[v]
 
+    def _make_room(self, ahead):
+        "Let the oldest views go, so many that these will fit"
+        for v in [*self._cache][: max(0, len(self._cache) + ahead - self.keep)]:
+            del self._cache[v]
+
     def _make(self, first):
         "Compute view `first`, and some that come after it where workers do it; the oldest make room for them"
         ahead = min(self.count - first, self.keep, 16 * self.workers or 1)
-        for v in [*self._cache][: max(0, len(self._cache) + ahead - self.keep)]:
-            del self._cache[v]
+        self._make_room(ahead)
         channels = self.few.cfg['input_size'][0]
         views = _ViewsOf(self.images, channels, self.transform, self.seed, first, ahead)
         how = dict(batch_size=None, num_workers=self.workers, generator=torch.Generator())

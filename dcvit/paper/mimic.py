@@ -157,7 +157,7 @@ class _Warmup:
     def at(self, epoch):
         return min(epoch / self.epochs, 1.0) if self.epochs >= 1 else 1.0
 
-# %% ../../nbs/paper/mimic.ipynb #c82677f8
+# %% ../../nbs/paper/mimic.ipynb #a9ad7fbb
 class Training:
     "A student on its way: optimizer, schedule, and the order of the images"
 
@@ -190,8 +190,9 @@ class Training:
         self.optimizer.step()
         self.schedule.step()
 
-    def _keep_time(self, share):
-        "Bring the learning rate down to where it should be when this share of the time is over"
+    def _keep_time(self, began, end):
+        "Bring the learning rate down to where it should be when this much of the time is over"
+        share = (time.monotonic() - began) / max(end - began, 1e-9)
         while self.schedule.last_epoch < min(share, 1) * self.steps:
             self.schedule.step()
 
@@ -203,7 +204,7 @@ class Training:
             )
         bar.set_postfix(loss=f'{self.losses[-1].item():.4f}')
 
-# %% ../../nbs/paper/mimic.ipynb #376170d2
+# %% ../../nbs/paper/mimic.ipynb #84c6b9da
 @patch
 def run(
     self: Training,
@@ -216,9 +217,8 @@ def run(
     began = time.monotonic()
     for step in bar:
         self.step()
-        now = time.monotonic()
-        self._keep_time((now - began) / max(end - began, 1e-9))
-        over = step == self.steps or now > end
+        over = step == self.steps or time.monotonic() > end
+        self._keep_time(began, end)
         if step % 25 == 0 or over:
             self._look(bar)
         yield step

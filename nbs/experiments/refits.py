@@ -21,14 +21,33 @@ from dcvit.search.method import SearchRecipe, by_search
 from dcvit.search.refit import refit
 
 
-def losses(run, keep, space, test):
-    "KL of one student before its refit and after it, and how many layers were solved for again"
-    recipe = SearchRecipe(space=space, refit=False, step_length=0)
-    student = by_search(run, budget(run.net, keep_macs=keep), recipe).student
-    check = Judge(run.teacher, run.batches('check'), tempered=True)
-    refitted = copied(student)
-    said = refit(refitted, run.teacher, run.few, run.net, judge=check)
-    return dict(before=test.loss(student), after=test.loss(refitted), layers=len(said))
+class Bench:
+    "A teacher, its test images, and the table"
+
+    def __init__(self, teacher, data, out, every):
+        self.name = Path(teacher).stem
+        self.model, self.source, x, _ = load(teacher, data)
+        self.net = read(self.model)
+        self.test = Judge(self.model, x[::every], tempered=True)
+        self.table = Table(out)
+
+    def losses(self, run, keep, space):
+        "KL of one student before its refit and after it, and how many layers were solved for again"
+        recipe = SearchRecipe(space=space, refit=False, step_length=0)
+        student = by_search(run, budget(self.net, keep_macs=keep), recipe).student
+        check = Judge(run.teacher, run.batches('check'), tempered=True)
+        refitted = copied(student)
+        said = refit(refitted, run.teacher, run.few, self.net, judge=check)
+        before, after = self.test.loss(student), self.test.loss(refitted)
+        return dict(before=before, after=after, layers=len(said))
+
+    def fill(self, space, n, seeds, keeps):
+        "The rows of one kind of structures"
+        asked = (data_config(self.model), n, seeds, keeps)
+        keys_of_all = dict(teacher=self.name, space=space)
+        for few, keys in few_shot_sets(self.table, self.source, *asked, **keys_of_all):
+            how = dict(teacher=self.model, net=self.net, seed=keys['seed'], progress=False)
+            self.table.add(**keys, **self.losses(Run(few=few, **how), keys['keep'], space))
 
 
 @call_parse
@@ -43,11 +62,6 @@ def main(
     every: int = 5,  # of how many test images one is used
 ):
     "A row for each student"
-    model, source, x, _ = load(teacher, data)
-    net, table, test = read(model), Table(out), Judge(model, x[::every], tempered=True)
-    cfg, name = data_config(model), Path(teacher).stem
+    bench = Bench(teacher, data, out, every)
     for space in spaces.split(','):
-        keys_of_all = dict(teacher=name, space=space)
-        for few, keys in few_shot_sets(table, source, cfg, n, seeds, keeps, **keys_of_all):
-            run = Run(teacher=model, net=net, few=few, seed=keys['seed'], progress=False)
-            table.add(**keys, **losses(run, keys['keep'], space, test))
+        bench.fill(space, n, seeds, keeps)
