@@ -110,7 +110,7 @@ def _cache_mb(device):
         return torch.cuda.mem_get_info(device)[0] / 2e6
     return min(256, _free_mb() / 8)  # a view is hardly ever seen twice where views are large
 
-# %% ../../nbs/paper/targets.ipynb #c8a8e2d5
+# %% ../../nbs/paper/targets.ipynb #83825364
 def targets_of(
     run: Run,
     numbers,  # with fields of `ViewNumbers`
@@ -119,6 +119,7 @@ def targets_of(
     "Views of the run's images as `numbers` augment them, and the teacher's features of them"
     few = run.few if idx is None else run.few.take(idx)
     augment = numbers.augment if few.images else 'none'
-    how = dict(seed=run.seed, workers=run.workers, cache_mb=min(64, _free_mb() / 8))
+    most_mb = 256 if run.workers else 64  # each worker makes a view of its own, ahead of time
+    how = dict(seed=run.seed, workers=run.workers, cache_mb=min(most_mb, _free_mb() / 8))
     views = Views(few, augment, numbers.jitter, numbers.views, **how)
     return Targets(run.teacher, views, run.device, run.amp, _cache_mb(run.device))
