@@ -21,7 +21,7 @@ from .splits import Splits, split
 # %% auto #0
 __all__ = ['FewShot', 'few_shot', 'labelled']
 
-# %% ../../nbs/images/images.ipynb #6f783f17
+# %% ../../nbs/images/images.ipynb #b2a9e02c
 @dataclass
 class FewShot:
     "A few-shot set: evaluation pixels, and the images to augment"
@@ -59,8 +59,7 @@ class FewShot:
 
     def decoded(self) -> list:
         "The images to augment, as PIL images no larger than that needs"
-        channels = self.cfg['input_size'][0]
-        return [_capped(_image(item, channels), self.cfg) for item in self.images]
+        return [_opened_again(i, self.cfg) if _is_file(i) else i for i in self.images]
 
 # %% ../../nbs/images/images.ipynb #ae2e6f78
 def _from_tensor(t, channels):
@@ -75,15 +74,19 @@ def _from_tensor(t, channels):
         raise DcvitError('image tensors must be uint8, or floats from 0 to 1 before normalisation')
     return (t * 255).round().to(torch.uint8)
 
-# %% ../../nbs/images/images.ipynb #d2c4a8bf
+# %% ../../nbs/images/images.ipynb #b7636bc9
 def _to_pil(t):
     return Image.fromarray(t[0].numpy() if t.shape[0] == 1 else t.permute(1, 2, 0).numpy())
+
+
+def _is_file(item):
+    return isinstance(item, (str, Path))
 
 
 def _image(item, channels):
     "One item of a source as a plain image"
     item = item[0] if isinstance(item, (tuple, list)) else item
-    if isinstance(item, (str, Path)):
+    if _is_file(item):
         return open_image(item, channels)
     if isinstance(item, torch.Tensor):
         return _to_pil(_from_tensor(item[None], channels)[0])
@@ -91,10 +94,10 @@ def _image(item, channels):
         return plain(item, 'an image in the list', channels)
     raise DcvitError(f'cannot make an image of a {type(item).__name__}')
 
-# %% ../../nbs/images/images.ipynb #d49dc52f
+# %% ../../nbs/images/images.ipynb #659e1b2e
 def _opened(source, channels):
     "Something with a length and items"
-    if isinstance(source, (str, Path)):
+    if _is_file(source):
         return image_files(source)
     if isinstance(source, (torch.Tensor, np.ndarray)):
         return _from_tensor(torch.as_tensor(source), channels)
@@ -118,11 +121,7 @@ def _sample(
         raise DcvitError(f'{n} images asked, {n_all} found')
     return sorted(np.random.default_rng(seed).choice(n_all, n, replace=False).tolist())
 
-# %% ../../nbs/images/images.ipynb #9efefb36
-def _is_file(item):
-    return isinstance(item, (str, Path))
-
-
+# %% ../../nbs/images/images.ipynb #ab6dd490
 def _decoded(items, channels, skip_bad, skipped):
     "Generate items and their images; why others are left out goes to `skipped`"
     for item in items:
@@ -143,13 +142,18 @@ def _eval_transform(cfg: dict):
     how = dict(interpolation=cfg['interpolation'], crop_pct=cfg['crop_pct'])
     return create_transform(cfg['input_size'], normalize=False, **how)
 
-# %% ../../nbs/images/images.ipynb #caa3bd80
+# %% ../../nbs/images/images.ipynb #cc77b88c
 def _capped(im, cfg):
     "An image no larger than augmentation needs"
     scale = 2 * max(cfg['input_size'][1:]) / min(im.size)
     if scale >= 1:
         return im
     return im.resize((round(im.width * scale), round(im.height * scale)), Image.BICUBIC)
+
+
+def _opened_again(path, cfg):
+    "An image file as it is augmented"
+    return _capped(open_image(path, cfg['input_size'][0]), cfg)
 
 
 def _seen_and_kept(decoded, cfg):
