@@ -1,0 +1,43 @@
+"""The systems for convolution networks, and ours, on a real pretrained one.
+
+TEACHER, IMAGES and WEIGHTS are those of real.py. Gradient steps are taken on augmented photographs, as the systems
+take them everywhere else.
+
+python nbs/experiments/others_real.py tf_efficientnet_lite0 IMAGES --weights FILE.pth
+"""
+
+import torch
+from common import Table
+from fastcore.script import Param, call_parse
+from others import combinations, recipe_of
+from real import Bench, labelled_files, teacher_of
+
+
+@call_parse
+def main(
+    teacher: str,
+    images: str,
+    weights: Param('local weights, in the order of the timm model', str) = None,
+    n: int = 50,  # few-shot images
+    tests: int = 500,  # test images
+    systems: str = 'fskd,cd,mir,practise',
+    keeps: str = '.75',  # fractions of the teacher's MACs
+    lengths: str = '20',  # gradient steps of each trial and each stage
+    augment: str = 'rand-m9-mstd0.5-inc1',  # 'none': images as they are
+    seeds: str = '0',
+    out: str = 'nbs/results/others_lite0.csv',  # finished rows are kept and not run again
+    threads: int = 2,
+):
+    "Run every combination and append a row for each"
+    torch.set_num_threads(threads)
+    model = teacher_of(teacher, weights)
+    arch = dict(architecture=teacher, args={}) if weights else None
+    files = labelled_files(images, model.num_classes)
+    table = Table(out)
+    for keys in combinations(systems, keeps, lengths, str(n), seeds):
+        if table.has(**keys):
+            continue
+        bench = Bench(model, files, n, tests, keys['seed'])
+        recipe = recipe_of(keys['system'], keys['length'], augment)
+        made = bench.compressed(recipe, keys['keep'], arch)
+        table.add(**keys, **bench.row(made))
