@@ -54,6 +54,39 @@ def test_other_systems(tmp_path):
     assert len([*(tmp_path / 'runs').iterdir()]) == 2
 
 
+def test_other_systems_on_a_real_model(folder, tmp_path):
+    "One row for each system, of students on the same split"
+    import others_real
+
+    how = dict(n=40, tests=60, systems='closed-form,corp', keeps='.5', threads=1)
+    others_real.main('demo', str(folder), **how, out=str(tmp_path / 'others.csv'))
+    rows = pd.read_csv(tmp_path / 'others.csv').set_index('system')
+    assert (rows.reached <= 0.5005).all() and rows.top1_teacher.nunique() == 1
+    assert rows.kl['closed-form'] < rows.kl['corp']
+
+
+def test_metric_sets_of_large_models_are_short():
+    import others_real
+
+    recipe = others_real.recipe_for('whole blocks', 7)
+    assert (recipe.metric_iters, recipe.trial_length, recipe.space) == (100, 7, 'blocks')
+
+
+def test_kinds_of_images(folder, tmp_path):
+    "Every kind of images judges a student that was made with some of each"
+    import targets
+
+    for part in ('train', 'test'):
+        (tmp_path / part).symlink_to(folder)
+    bench = targets.Bench('demo', str(tmp_path), str(folder), 30, tmp_path / 'targets.csv')
+    assert len(bench.judges['photographs'].expected) == 30
+    assert len(bench.images('mixed', 25, 0)) == 25
+    bench.add(dict(source='mixed', n=25, seed=0, keep=0.5, recipe='closed-form'))
+    rows = pd.read_csv(tmp_path / 'targets.csv').set_index('target')
+    assert {*rows.index} == {'own', 'photographs', 'shapes', 'clouds', 'noise'}
+    assert rows.agreement['own'] > 80
+
+
 def test_classes_from_names(folder, tmp_path):
     import real
 
