@@ -8,7 +8,7 @@ python nbs/experiments/others_real.py tf_efficientnet_lite0 IMAGES --weights FIL
 from dataclasses import replace
 
 import torch
-from common import Table
+from common import Table, to_text
 from fastcore.script import Param, call_parse
 from others import combinations, recipe_of
 from real import Bench, labelled_files, teacher_of
@@ -23,6 +23,15 @@ def recipe_for(system, length):
     "A system's recipe on augmented photographs"
     recipe = recipe_of(system, length, 'rand-m9-mstd0.5-inc1')
     return replace(recipe, **inversion) if isinstance(recipe, dcvit.PaperRecipe) else recipe
+
+
+def row(bench, made):
+    "What the table says about one student"
+    report = made.report
+    seconds = round(sum(report['seconds'].values()), 1)
+    reached = report['budget']['reached']
+    scores = bench.scores(made.model)
+    return dict(reached=reached, seconds=seconds, **scores, blocks=to_text(made.structure))
 
 
 @call_parse
@@ -51,4 +60,4 @@ def main(
         bench = Bench(model, files, n, tests, keys['seed'])
         recipe = recipe_for(keys['system'], keys['length'])
         made = bench.compressed(recipe, keys['keep'], arch)
-        table.add(**keys, **bench.row(made))
+        table.add(**keys, **row(bench, made))
