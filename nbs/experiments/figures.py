@@ -17,16 +17,18 @@ colors = dict(zip(order, ('C2', 'C3', 'C4', 'C1', 'C0'), strict=True))
 grid = [0.9, 0.75, 0.6, 0.5, 0.4]  # fractions of the teacher's MACs that every method is asked for
 
 
+def _with_lost(rows):
+    "Rows with the points of top-1 lost, where there are labels"
+    return rows.assign(lost=rows.top1_teacher - rows.top1) if 'top1_teacher' in rows else rows
+
+
 def results(*names):
     "Rows of results/NAME.csv with real images, with the method's name and the points of top-1 lost"
     rows = pd.concat([pd.read_csv(folder / f'{name}.csv') for name in names])
     if 'images' in rows:
         rows = rows[rows.images.fillna('real') == 'real']
     pairs = zip(rows.recipe, rows.space, strict=True)
-    rows = rows.assign(method=[methods[pair] for pair in pairs])
-    if 'top1_teacher' in rows:
-        rows = rows.assign(lost=rows.top1_teacher - rows.top1)
-    return rows
+    return _with_lost(rows.assign(method=[methods[pair] for pair in pairs]))
 
 
 real_teachers = dict(
@@ -47,17 +49,14 @@ real_colors |= {'heads and neurons only': '0.6', 'blocks left out': colors['whol
 def real_models(name='real'):
     "Rows of results/NAME.csv, with names of model and method, and the points of top-1 lost"
     rows = pd.read_csv(folder / f'{name}.csv')
-    return rows.assign(
-        model=rows.teacher.map(real_teachers),
-        method=rows.recipe.map(real_methods),
-        lost=rows.top1_teacher - rows.top1,
-    )
+    named = dict(model=rows.teacher.map(real_teachers), method=rows.recipe.map(real_methods))
+    return _with_lost(rows.assign(**named))
 
 
 def other_systems(part='', of='digits'):
     "Rows of results/others_OF.csv; of the paper's run, also its 'trials', and 'losses' of the longest"
     name = f'others_{of}_{part}' if part else f'others_{of}'
-    return pd.read_csv(folder / f'{name}.csv')
+    return _with_lost(pd.read_csv(folder / f'{name}.csv'))
 
 
 system_colors = {  # one for each, on all pages

@@ -8,10 +8,10 @@ python nbs/experiments/others_real.py tf_efficientnet_lite0 IMAGES --weights FIL
 from dataclasses import replace
 
 import torch
-from common import Table, to_text
+from common import Table, measured
 from fastcore.script import Param, call_parse
 from others import combinations, recipe_of
-from real import Bench, labelled_files, teacher_of
+from real import benches
 
 import dcvit
 
@@ -27,11 +27,8 @@ def recipe_for(system, length):
 
 def row(bench, made):
     "What the table says about one student"
-    report = made.report
-    seconds = round(sum(report['seconds'].values()), 1)
-    reached = report['budget']['reached']
-    scores = bench.scores(made.model)
-    return dict(reached=reached, seconds=seconds, **scores, blocks=to_text(made.structure))
+    seconds = round(sum(made.report['seconds'].values()), 1)
+    return dict(**measured(made, bench.judge, bench.labels), seconds=seconds)
 
 
 @call_parse
@@ -50,14 +47,9 @@ def main(
 ):
     "Run every combination and append a row for each"
     torch.set_num_threads(threads)
-    model = teacher_of(teacher, weights)
-    arch = dict(architecture=teacher, args={}) if weights else None
-    files = labelled_files(images, model.num_classes)
-    table = Table(out)
+    bench_of, table = benches(teacher, images, weights, n, tests), Table(out)
     for keys in combinations(systems, keeps, lengths, str(n), seeds):
-        if table.has(**keys):
-            continue
-        bench = Bench(model, files, n, tests, keys['seed'])
-        recipe = recipe_for(keys['system'], keys['length'])
-        made = bench.compressed(recipe, keys['keep'], arch)
-        table.add(**keys, **row(bench, made))
+        if not table.has(**keys):
+            bench = bench_of(keys['seed'])
+            made = bench.compressed(recipe_for(keys['system'], keys['length']), keys['keep'])
+            table.add(**keys, **row(bench, made))

@@ -16,6 +16,8 @@ import re
 import tempfile
 from copy import deepcopy
 from dataclasses import replace
+from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -118,8 +120,9 @@ def split(files, n, tests, seed):
 class Bench:
     "A teacher and one split of the images"
 
-    def __init__(self, model, files, n, tests, seed):
+    def __init__(self, model, files, n, tests, seed, arch=None):
         self.model = model
+        self.arch = arch
         self.seed = seed
         self.few, tests = split(files, n, tests, seed)
         self.labels = torch.tensor([files[path] for path in tests])
@@ -131,7 +134,7 @@ class Bench:
         found = self.judge.scores(student, self.labels)
         return dict(top1_teacher=self.top1, **found)
 
-    def compressed(self, recipe, keep, arch, run_dir=None):
+    def compressed(self, recipe, keep, run_dir=None):
         "A student"
         return dcvit.compress(
             self.model,
@@ -139,7 +142,7 @@ class Bench:
             keep_macs=keep,
             recipe=recipe,
             seed=self.seed,
-            arch=arch,
+            arch=self.arch,
             run_dir=run_dir,
         )
 
@@ -175,14 +178,27 @@ class Bench:
         )
 
 
-def fill(table, keys, bench, recipe, arch):
+def benches(teacher, images, weights, n, tests):
+    "A function that gives the bench of a seed, and keeps the last one"
+    model = teacher_of(teacher, weights)
+    arch = dict(architecture=teacher, args={}) if weights else None
+    files = labelled_files(images, model.num_classes)
+
+    @lru_cache(maxsize=1)
+    def bench(seed):
+        return Bench(model, files, n, tests, seed, arch)
+
+    return bench
+
+
+def fill(table, keys, bench, recipe):
     "The rows of one recipe; `fast` gives those of `closed-form` too"
     keep = keys['keep']
     if recipe == 'blocks':
         table.add(**keys, recipe=recipe, **bench.without_blocks(keep))
     elif recipe == 'fast':
         with tempfile.TemporaryDirectory() as run_dir:
-            made = bench.compressed(recipe, keep, arch, run_dir)
+            made = bench.compressed(recipe, keep, run_dir)
             table.add(**keys, recipe=recipe, **bench.row(made))
             if not table.has(**keys, recipe='closed-form'):
                 row = bench.row_before_gradients(made, run_dir)
@@ -191,7 +207,7 @@ def fill(table, keys, bench, recipe, arch):
         asked = recipe
         if recipe == 'units':
             asked = replace(get_recipe('closed-form'), fewer=False, widths=False)
-        table.add(**keys, recipe=recipe, **bench.row(bench.compressed(asked, keep, arch)))
+        table.add(**keys, recipe=recipe, **bench.row(bench.compressed(asked, keep)))
 
 
 @call_parse
@@ -209,17 +225,9 @@ def main(
 ):
     "One row for each split, recipe and budget; rows that are there are not made again"
     torch.set_num_threads(threads)
-    model = teacher_of(teacher, weights)
-    arch = dict(architecture=teacher, args={}) if weights else None
-    files = labelled_files(images, model.num_classes)
-    name = Path(teacher).stem
-    table = Table(out)
-    for seed in numbers(seeds, int):
-        bench = None
-        for keep in numbers(keeps):
-            for recipe in recipes.split(','):
-                keys = dict(teacher=name, n=n, keep=keep, seed=seed)
-                if table.has(**keys, recipe=recipe):
-                    continue
-                bench = bench or Bench(model, files, n, tests, seed)
-                fill(table, keys, bench, recipe, arch)
+    bench, table = benches(teacher, images, weights, n, tests), Table(out)
+    asked = product(numbers(seeds, int), numbers(keeps), recipes.split(','))
+    for seed, keep, recipe in asked:
+        keys = dict(teacher=Path(teacher).stem, n=n, keep=keep, seed=seed)
+        if not table.has(**keys, recipe=recipe):
+            fill(table, keys, bench(seed), recipe)
