@@ -13,7 +13,7 @@ from .measure import Judge, agreement, distances
 # %% auto #0
 __all__ = ['expected_agreement', 'few_to_judge', 'is_clearly_closer', 'is_closer', 'nothing_to_gain', 'Best']
 
-# %% ../../nbs/images/best.ipynb #5a5f4299
+# %% ../../nbs/images/best.ipynb #e2223611
 expected_agreement = 90  # percent, below which people are warned
 few_to_judge = 20  # with fewer images, one can outweigh all others
 
@@ -21,12 +21,11 @@ few_to_judge = 20  # with fewer images, one can outweigh all others
 def is_clearly_closer(
     before: torch.Tensor,  # distance of each image `[n]`
     after: torch.Tensor,  # the same later
-    errors: float = 2,  # how many
 ) -> bool:
-    "Whether the mean fell by more than some standard errors of the difference"
+    "Whether the mean fell by more than two standard errors of the difference"
     gain = before - after
     error = gain.std() / len(gain) ** 0.5 if len(gain) > 1 else 0.0
-    return bool(gain.mean() > errors * error)
+    return bool(gain.mean() > 2 * error)
 
 
 def is_closer(

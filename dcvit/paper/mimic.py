@@ -58,13 +58,13 @@ class MimicNumbers(ViewNumbers):
         "Gradient steps of a length in `unit`"
         return length * steps_per_epoch(images, self.batch) if self.unit == 'epoch' else length
 
-# %% ../../nbs/paper/mimic.ipynb #fa4ed71f
-def _like(target, found, sources):
-    "The teacher's features at the student's tokens, or in the size of its map where that looks at fewer pixels"
+# %% ../../nbs/paper/mimic.ipynb #6051b021
+def _comparable(found, target, sources):
+    "Features of the student, and the teacher's at its tokens; of maps that differ in size, the means"
     target = sources.of(target)
-    return (
-        target if target.shape == found.shape else F.adaptive_avg_pool2d(target, found.shape[-2:])
-    )
+    if found.shape == target.shape:
+        return found, target
+    return found.mean((2, 3)), target.mean((2, 3))
 
 # %% ../../nbs/paper/mimic.ipynb #392c7cff
 def _trained_features(student, x, amp):
@@ -73,7 +73,7 @@ def _trained_features(student, x, amp):
     with followed(student) as sources, amp:
         return student.forward_features(x).float(), sources
 
-# %% ../../nbs/paper/mimic.ipynb #b469f930
+# %% ../../nbs/paper/mimic.ipynb #47708ed1
 def mimic_loss(
     student: nn.Module,
     x: torch.Tensor,  # normalised images `[n,c,h,w]`
@@ -83,12 +83,12 @@ def mimic_loss(
 ) -> torch.Tensor:
     "Mean squared error of the student's features; with `logits`, relative to their variance, and KL of the predictions"
     found, sources = _trained_features(student, x, amp)
-    target = _like(target, found, sources)
+    ours, theirs = _comparable(found, target, sources)
     tokens = slice(0, 1 if numbers.tokens == 'cls' else None)
-    loss = F.mse_loss(found[:, tokens], target[:, tokens])
+    loss = F.mse_loss(ours[:, tokens], theirs[:, tokens])
     if not numbers.logits:
         return loss
-    return loss / target.var() + numbers.logits * _prediction_loss(student, found, target)
+    return loss / theirs.var() + numbers.logits * _prediction_loss(student, found, target)
 
 # %% ../../nbs/paper/mimic.ipynb #219d228a
 def _prediction_loss(student, found, target):
