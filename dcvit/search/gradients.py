@@ -100,11 +100,8 @@ def averaged(
         average.take_in(training.student)
         yield step, average.model
 
-# %% ../../nbs/search/gradients.ipynb #b54d7a15
+# %% ../../nbs/search/gradients.ipynb #b13d6d57
 _near = 3e-4  # KL of a student that no step is taken for
-
-
-_timed = 5  # steps after the first, that tell what a step takes
 
 
 class _Descent:
@@ -151,7 +148,10 @@ def _descend(descent, lr, gives_up):
                 return None
     return student, lr, step
 
-# %% ../../nbs/search/gradients.ipynb #d2c6bbcd
+# %% ../../nbs/search/gradients.ipynb #c83ef936
+_timed = 5  # steps after the first, that tell what a step takes
+
+
 def _has_time(descent):
     "Whether all steps can be made before the end"
     if descent.end == math.inf:
@@ -163,13 +163,14 @@ def _has_time(descent):
     now = time.monotonic()
     return now + descent.steps * (now - began) / max(made, 1) < descent.end
 
-# %% ../../nbs/search/gradients.ipynb #311c5da8
+# %% ../../nbs/search/gradients.ipynb #f1895bac
 def _first_without_harm(descent):
     "What `_descend` makes at the first rate that does no clear harm early, or else at the lowest"
     *larger, lowest = (descent.recipe.lr * factor for factor in rate_factors)
     if len(descent.before) < few_to_judge:
         larger = larger[1:]
-    for lr in larger if _has_time(descent) else ():
+    tried = larger if _has_time(descent) else []
+    for lr in tried:
         found = _descend(descent, lr, gives_up=True)
         if found:
             return found
