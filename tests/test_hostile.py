@@ -338,6 +338,7 @@ for i, line in enumerate(sys.stdin):
         made[i % len(made)].save(folder)
     print(child, flush=True)
     os.waitpid(child, 0)
+    print('ended', flush=True)
 '''
 kills = 20  # each in a fork of its own
 
@@ -354,6 +355,7 @@ def kill_savers(saved, folder, kinds, kills, seed):
             child = int(parent.stdout.readline())
             time.sleep(rng.uniform(0.001, 0.15))
             os.kill(child, signal.SIGKILL)
+            parent.stdout.readline()  # it may still be exchanging folders until it has ended
             yield i
         parent.stdin.close()
 
