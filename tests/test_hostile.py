@@ -25,6 +25,7 @@ from safetensors.torch import load_file, save_file
 
 import dcvit
 from dcvit.base.errors import DcvitError
+from dcvit.base.spool import Spool
 from dcvit.cli import main as commands
 from dcvit.cli.words import fresh_folder
 from dcvit.images.decode import open_image
@@ -381,6 +382,36 @@ def test_killed_while_saving(kinds, saved, tmp_path, fault):
     made.save(folder)
     load(folder)
     assert [p.name for p in folder.parent.iterdir()] == ['it']
+
+
+waiter = '''
+import torch
+from dcvit.base.spool import Spool
+
+spool = Spool('cpu')
+spool.put(0, torch.zeros(10_000))
+print('waiting', flush=True)
+input()
+'''
+
+
+def test_killed_while_tensors_wait(tmp_path):
+    "Tensors that wait on disk are gone with the process"
+    words = [sys.executable, '-c', waiter]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen(words, env=os.environ | {'TMPDIR': str(tmp_path)}, **pipes) as process:
+        assert process.stdout.readline() == 'waiting\n'
+        process.kill()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs /dev/full')
+def test_full_temporary_folder():
+    "A disk without room is a sentence that names the folder"
+    spool = Spool('cpu')
+    spool._file = open('/dev/full', 'wb')
+    with pytest.raises(DcvitError, match='cannot write to the temporary folder'):
+        spool.put(0, torch.zeros(10_000))
 
 
 # the command line
