@@ -39,6 +39,21 @@ def test_real_models(folder, tmp_path):
     assert rows.kl['closed-form'] < rows.kl['blocks']
 
 
+def test_predictions_on_a_dozen(folder, tmp_path):
+    "Six images at random and six others, on which the student is further from the teacher"
+    import predictions
+
+    table = tmp_path / 'predictions.csv'
+    predictions.main('demo', str(folder), n=60, tests=100, keeps='.3', threads=1, out=str(table))
+    rows = pd.read_csv(table)
+    assert rows.photograph.nunique() == 12 and len(rows) == 24
+    teacher = rows[rows.model == 'teacher']
+    assert (teacher.probability == teacher.of_teachers_class).all()
+    student = rows[rows.model != 'teacher'].groupby('picked').of_teachers_class.mean()
+    assert student['furthest'] < student['at random']
+    assert predictions.class_name('n01484850_great_white_shark.jpg') == 'great white shark'
+
+
 def test_other_systems(tmp_path):
     "Rows of two systems from one bench, a run folder for each, and the columns that the tables share"
     import others

@@ -55,12 +55,17 @@ def _budget_lines(report):
             f"predicted {ms['predicted_ms']:.2f}, measured {ms['measured_ms']:.2f}"
         )
 
-# %% ../../nbs/cli/say.ipynb #6cef671c
+# %% ../../nbs/cli/say.ipynb #d34deeff
 def _gradient_line(g):
     if not g['steps']:
         return 'gradients   none: there was nothing to gain'
-    kept = 'kept' if g['kept'] else 'put back: the check images got further from the teacher'
-    return f"gradients   {g['steps']} steps at {g['lr']:.4g} of the size of each weight, {kept}"
+    kept = 'kept' if g['kept'] else 'put back'
+    line = f"gradients   {g['steps']} steps at {g['lr']:.4g} of the size of each weight, {kept}"
+    if 'check_after' in g:
+        line += (
+            f": {g['check_before']:.4f} -> {g['check_after']:.4f} from the teacher on check images"
+        )
+    return line
 
 # %% ../../nbs/cli/say.ipynb #f4b60688
 def seconds_line(seconds: dict) -> str:

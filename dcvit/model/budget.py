@@ -188,12 +188,10 @@ def reach(
     smallest = sum(_smallest(block, budget.prices) for block in net.blocks)
     return budget.prices.rest + smallest, budget.teacher
 
-# %% ../../nbs/model/budget.ipynb #103811fb
-def _mlps_shrunk(net, among, ratio):
-    lefts = [intact(block) for block in net.blocks]
-    for i in among:
-        lefts[i] = replace(lefts[i], mlp=max(1, round(lefts[i].mlp * ratio)))
-    return Structure(tuple(lefts))
+# %% ../../nbs/model/budget.ipynb #bac1c0e4
+def _mlps_shrunk(net, ratio):
+    whole = [intact(block) for block in net.blocks]
+    return Structure(tuple(replace(left, mlp=max(1, round(left.mlp * ratio))) for left in whole))
 
 # %% ../../nbs/model/budget.ipynb #cc48d069
 def largest_ratio(
@@ -210,19 +208,17 @@ def largest_ratio(
             high = middle
     return low
 
-# %% ../../nbs/model/budget.ipynb #d37bda12
+# %% ../../nbs/model/budget.ipynb #dd505829
 def uniform(
     net: Network,
     budget: Budget,
-    among: list = None,  # indices of the blocks whose MLPs shrink; None: all
 ) -> Structure:
     "Every MLP shrunk by one ratio that meets the budget, all else whole; raises `DcvitError` naming the range"
-    among = range(len(net)) if among is None else among
     price = budget.prices.total
-    least = price(_mlps_shrunk(net, among, 0))
+    least = price(_mlps_shrunk(net, 0))
     budget.check(least, budget.teacher + 1, 'structures with every MLP shrunk')
-    ratio = largest_ratio(lambda ratio: price(_mlps_shrunk(net, among, ratio)) <= budget.target)
-    return _mlps_shrunk(net, among, ratio)
+    ratio = largest_ratio(lambda ratio: price(_mlps_shrunk(net, ratio)) <= budget.target)
+    return _mlps_shrunk(net, ratio)
 
 # %% ../../nbs/model/budget.ipynb #ff88b72d
 def _drawn(net, shares, power):

@@ -176,7 +176,7 @@ def _first_without_harm(descent):
             return found
     return _descend(descent, lowest, gives_up=False)
 
-# %% ../../nbs/search/gradients.ipynb #c193ca89
+# %% ../../nbs/search/gradients.ipynb #c30e2e71
 def by_gradient(
     student: nn.Module,  # changed, where that brings it closer to the teacher
     run: Run,
@@ -190,7 +190,11 @@ def by_gradient(
     if descent.nothing_to_gain:
         return dict(lr=0.0, steps=0, kept=False, micro_batches=1)
     found, lr, steps = _first_without_harm(descent)
-    kept = not (descent.judged and is_harmed(descent.before, judge.distances(found)))
+    after = judge.distances(found)
+    kept = not (descent.judged and is_harmed(descent.before, after))
     if kept:
         student.load_state_dict(found.state_dict())
-    return dict(lr=lr, steps=steps, kept=kept, micro_batches=descent.targets.parts)
+    said = dict(lr=lr, steps=steps, kept=kept, micro_batches=descent.targets.parts)
+    if descent.judged:
+        said |= dict(check_before=descent.before.mean().item(), check_after=after.mean().item())
+    return said
