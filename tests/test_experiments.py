@@ -54,6 +54,18 @@ def test_predictions_on_a_dozen(folder, tmp_path):
     assert predictions.class_name('n01484850_great_white_shark.jpg') == 'great white shark'
 
 
+def test_gains_of_gradient_steps(folder, tmp_path):
+    "Steps are taken and kept, so that their gain is seen on images that do not check"
+    import gains_real
+
+    table = tmp_path / 'gains.csv'
+    how = dict(n=60, tests=100, keeps='.2', threads=1)
+    gains_real.main('demo', str(folder), **how, out=str(table))
+    (row,) = pd.read_csv(table).itertuples()
+    assert row.check_after != row.check_before and row.kl_after != row.kl_before
+    assert 0 < row.kl_after < 2 * row.kl_before
+
+
 def test_other_systems(tmp_path):
     "Rows of two systems from one bench, a run folder for each, and the columns that the tables share"
     import others

@@ -100,8 +100,10 @@ def averaged(
         average.take_in(training.student)
         yield step, average.model
 
-# %% ../../nbs/search/gradients.ipynb #b13d6d57
+# %% ../../nbs/search/gradients.ipynb #666cf4d7
 _near = 3e-4  # KL of a student that no step is taken for
+_near_in_a_hurry = 0.05  # the same where there is no time for all steps
+_timed = 5  # steps after the first, that tell what a step takes
 
 
 class _Descent:
@@ -121,10 +123,15 @@ class _Descent:
         "Views of the images that do not check, and the teacher's features; of all where none can check"
         return targets_of(self.run, self.recipe, self.run.few.splits.seen if self.judged else None)
 
+    def _is_within(self, near):
+        return self.judged and nothing_to_gain(self.before.mean(), self.judge.classes, near)
+
     @property
     def nothing_to_gain(self):
-        "Whether gradient steps would bring less than the check images can tell"
-        return self.judged and nothing_to_gain(self.before.mean(), self.judge.classes, _near)
+        "Whether the student is so near that gradient steps are not worth their noise"
+        if self._is_within(_near):
+            return True
+        return self._is_within(_near_in_a_hurry) and not self.has_time
 
     @property
     def steps(self):
@@ -138,6 +145,18 @@ class _Descent:
         student = copied(self.start)
         return Training(student, self.targets, numbers, self.steps, last, seed)
 
+    @cached_property
+    def has_time(self):
+        "Whether all steps can be made before the end; a few that are not kept tell"
+        if self.end == math.inf:
+            return True
+        steps = self.training(lr=0.0).run(self.end, progress=False)
+        next(steps)  # for the first one the images are made ready
+        began = time.monotonic()
+        made = sum(1 for _ in islice(steps, _timed))
+        now = time.monotonic()
+        return now + self.steps * (now - began) / max(made, 1) < self.end
+
 # %% ../../nbs/search/gradients.ipynb #3ec5fc66
 def _descend(descent, lr, gives_up):
     "`(student, learning rate, steps)`; None where it gives up because of clear harm"
@@ -148,28 +167,13 @@ def _descend(descent, lr, gives_up):
                 return None
     return student, lr, step
 
-# %% ../../nbs/search/gradients.ipynb #c83ef936
-_timed = 5  # steps after the first, that tell what a step takes
-
-
-def _has_time(descent):
-    "Whether all steps can be made before the end"
-    if descent.end == math.inf:
-        return True
-    steps = descent.training(lr=0.0).run(descent.end, progress=False)
-    next(steps)  # for the first one the images are made ready
-    began = time.monotonic()
-    made = sum(1 for _ in islice(steps, _timed))
-    now = time.monotonic()
-    return now + descent.steps * (now - began) / max(made, 1) < descent.end
-
-# %% ../../nbs/search/gradients.ipynb #f1895bac
+# %% ../../nbs/search/gradients.ipynb #8fa8aba0
 def _first_without_harm(descent):
     "What `_descend` makes at the first rate that does no clear harm early, or else at the lowest"
     *larger, lowest = (descent.recipe.lr * factor for factor in rate_factors)
     if len(descent.before) < few_to_judge:
         larger = larger[1:]
-    tried = larger if _has_time(descent) else []
+    tried = larger if descent.has_time else []
     for lr in tried:
         found = _descend(descent, lr, gives_up=True)
         if found:
