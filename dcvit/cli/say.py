@@ -55,10 +55,10 @@ def _budget_lines(report):
             f"predicted {ms['predicted_ms']:.2f}, measured {ms['measured_ms']:.2f}"
         )
 
-# %% ../../nbs/cli/say.ipynb #d34deeff
+# %% ../../nbs/cli/say.ipynb #00f7e2fb
 def _gradient_line(g):
     if not g['steps']:
-        return 'gradients   none: there was nothing to gain'
+        return f"gradients   none: {g.get('why', 'there was nothing to gain')}"
     kept = 'kept' if g['kept'] else 'put back'
     line = f"gradients   {g['steps']} steps at {g['lr']:.4g} of the size of each weight, {kept}"
     if 'check_after' in g:

@@ -100,9 +100,8 @@ def averaged(
         average.take_in(training.student)
         yield step, average.model
 
-# %% ../../nbs/search/gradients.ipynb #666cf4d7
+# %% ../../nbs/search/gradients.ipynb #d6db6369
 _near = 3e-4  # KL of a student that no step is taken for
-_near_in_a_hurry = 0.05  # the same where there is no time for all steps
 _timed = 5  # steps after the first, that tell what a step takes
 
 
@@ -123,15 +122,13 @@ class _Descent:
         "Views of the images that do not check, and the teacher's features; of all where none can check"
         return targets_of(self.run, self.recipe, self.run.few.splits.seen if self.judged else None)
 
-    def _is_within(self, near):
-        return self.judged and nothing_to_gain(self.before.mean(), self.judge.classes, near)
-
-    @property
-    def nothing_to_gain(self):
-        "Whether the student is so near that gradient steps are not worth their noise"
-        if self._is_within(_near):
-            return True
-        return self._is_within(_near_in_a_hurry) and not self.has_time
+    def why_not(self, in_a_hurry):
+        "Why no step is to be taken; None where steps are"
+        if self.judged and nothing_to_gain(self.before.mean(), self.judge.classes, _near):
+            return 'there was nothing to gain'
+        if not (in_a_hurry or self.has_time):
+            return f'{self.recipe.minutes:g} minutes are too few for {self.steps} of them'
+        return None
 
     @property
     def steps(self):
@@ -180,19 +177,21 @@ def _first_without_harm(descent):
             return found
     return _descend(descent, lowest, gives_up=False)
 
-# %% ../../nbs/search/gradients.ipynb #c30e2e71
+# %% ../../nbs/search/gradients.ipynb #d2ce422d
 def by_gradient(
     student: nn.Module,  # changed, where that brings it closer to the teacher
     run: Run,
     recipe,  # `SearchRecipe`
     judge: Judge,  # compares students with the teacher on the check images
+    in_a_hurry: bool = True,  # train also where there is no time for all steps
 ) -> dict:
     "Train a student to compute the teacher's features and predictions; what does harm is not kept"
     if not classes_of(run.teacher):
         recipe = replace(recipe, logits=0.0)
     descent = _Descent(student, run, recipe, judge)
-    if descent.nothing_to_gain:
-        return dict(lr=0.0, steps=0, kept=False, micro_batches=1)
+    why = descent.why_not(in_a_hurry)
+    if why:
+        return dict(lr=0.0, steps=0, kept=False, micro_batches=1, why=why)
     found, lr, steps = _first_without_harm(descent)
     after = judge.distances(found)
     kept = not (descent.judged and is_harmed(descent.before, after))

@@ -63,7 +63,7 @@ def _stage(run, name, student, work):
     run.clock(name)
     return said
 
-# %% ../../nbs/search/recovery.ipynb #32272cce
+# %% ../../nbs/search/recovery.ipynb #86796014
 def recover(
     student: nn.Module,  # changed
     run: Run,
@@ -76,7 +76,8 @@ def recover(
     if recipe.refit:
         _stage(run, 'refit', student, partial(_refitted, run, student, structure, judge))
     if recipe.step_length:
-        trained = partial(by_gradient, student, run, recipe, judge)
+        fewer_pixels = structure.resolution is not None
+        trained = partial(by_gradient, student, run, recipe, judge, in_a_hurry=fewer_pixels)
         notes['gradients'] = _stage(run, 'mimic', student, trained)
     notes['temperature'] = temper(student, Judge(run.teacher, run.batches('choose')), judge)
     run.clock('temperature')

@@ -35,6 +35,8 @@ real_teachers = dict(
     vits14_c10_112='ViT-S/14',
     vit='small ViT',
     tf_efficientnet_lite0='EfficientNet-Lite0',
+    tf_efficientnet_lite1='EfficientNet-Lite1',
+    tf_efficientnet_lite2='EfficientNet-Lite2',
 )
 real_methods = {
     'closed-form': 'closed-form',
