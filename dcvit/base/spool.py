@@ -37,7 +37,7 @@ def _bytes(values):
     "The bytes of an array whose values lie together, not a copy"
     return values.reshape(-1).view(np.uint8)
 
-# %% ../../nbs/base/spool.ipynb #f10e5803
+# %% ../../nbs/base/spool.ipynb #ad3a9f5c
 class Spool:
     "Tensors by name in a temporary file, which is gone when the process ends"
 
@@ -51,12 +51,8 @@ class Spool:
         old = self._places.get(name)
         return old.start if old and old.shape == shape else self._file.seek(0, io.SEEK_END)
 
-    def put(self, name, x: torch.Tensor):
-        "Keep a tensor; raises `DcvitError` where the temporary folder has no room"
-        dtype, turned = x.dtype, in_channels_last(x)
-        values = (x.movedim(1, -1) if turned else x).float().cpu().contiguous().numpy()
+    def _write(self, start, values):
         try:
-            start = self._start(name, values.shape)
             self._file.seek(start)
             self._file.write(_bytes(values))
             self._file.flush()
@@ -64,7 +60,14 @@ class Spool:
             raise DcvitError(
                 f'cannot write to the temporary folder {tempfile.gettempdir()}: {e.strerror}'
             ) from None
-        self._places[name] = _Place(start, values.shape, dtype, turned)
+
+    def put(self, name, x: torch.Tensor):
+        "Keep a tensor; raises `DcvitError` where the temporary folder has no room"
+        turned = in_channels_last(x)
+        values = (x.movedim(1, -1) if turned else x).float().cpu().contiguous().numpy()
+        place = _Place(self._start(name, values.shape), values.shape, x.dtype, turned)
+        self._write(place.start, values)
+        self._places[name] = place
 
     def get(self, name) -> torch.Tensor:
         "A tensor, on the device"

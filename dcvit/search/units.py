@@ -54,25 +54,28 @@ def columns(layers: Layers, layer: nn.Module, idx: torch.Tensor) -> torch.Tensor
     area = layer.weight[0, 0].numel() if isinstance(layer, nn.Conv2d) else 1
     return spans(spans(idx, layers.width), area)
 
-# %% ../../nbs/search/units.ipynb #40b014a0
+# %% ../../nbs/search/units.ipynb #e810ae29
 class Inputs:
     "What the inputs of a part are on a set of images; their covariance waits on disk"
 
     def __init__(
         self,
+        spool: Spool,  # where the covariance waits
+        name: tuple,  # under which it does
         G: torch.Tensor,  # covariance of the inputs `[p,p]`
         mean: torch.Tensor,  # of the inputs `[p]`
         rows: int,  # how many inputs these were
     ):
         self.mean = mean
         self.rows = rows
-        self._spool = Spool(G.device)
-        self._spool.put('G', G)
+        self._spool = spool
+        self._name = name
+        spool.put(name, G)
 
     @property
     def G(self) -> torch.Tensor:
         "Covariance of the inputs `[p,p]`"
-        return self._spool.get('G')
+        return self._spool.get(self._name)
 
 # %% ../../nbs/search/units.ipynb #33c88692
 @dataclass

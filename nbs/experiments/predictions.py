@@ -12,22 +12,29 @@ import pandas as pd
 import torch
 from common import numbers
 from fastcore.script import Param, call_parse
-from real import Bench, imagenet_id, labelled_files, split, teacher_of
+from real import benches, imagenet_id, labelled_files
+
+from dcvit.images.measure import distances
 
 
 def class_name(path):
     "The class of a photograph in words: what its name has behind the ImageNet id, or its folder"
-    found = imagenet_id.match(Path(path).name)
-    return (
-        Path(path).stem[found.end() :].strip('_').replace('_', ' ')
-        if found
-        else Path(path).parent.name
-    )
+    path = Path(path)
+    found = imagenet_id.match(path.name)
+    return path.stem[found.end() + 1 :].replace('_', ' ') if found else path.parent.name
 
 
-def a_dozen(distances):
+def names_of(images, model):
+    "The name of each class"
+    files = labelled_files(images, model.num_classes)
+    return {index: class_name(path) for path, index in files.items()}
+
+
+def a_dozen(outputs):
     "`{index: how it was picked}`: the first six images, which are at random, and the furthest six of the others"
-    furthest = 6 + distances[6:].argsort(descending=True)[:6]
+    teacher, *_, smallest = outputs.values()
+    lost = distances(teacher, smallest, teacher.shape[1])
+    furthest = 6 + lost[6:].argsort(descending=True)[:6]
     return {i: 'at random' for i in range(6)} | {i.item(): 'furthest' for i in furthest}
 
 
@@ -48,6 +55,13 @@ def rows(photos, outputs, names, picked):
             )
 
 
+def outputs_of(bench, keeps):
+    "Outputs for the test photographs, of the teacher and of a student at each budget"
+    students = {keep: bench.compressed('closed-form', keep).model for keep in keeps}
+    outputs = {keep: bench.judge.outputs(student) for keep, student in students.items()}
+    return dict(teacher=bench.judge.expected) | outputs
+
+
 @call_parse
 def main(
     teacher: str,
@@ -62,16 +76,7 @@ def main(
 ):
     "Compress to each budget and write the table"
     torch.set_num_threads(threads)
-    model = teacher_of(teacher, weights)
-    files = labelled_files(images, model.num_classes)
-    bench = Bench(
-        model, files, n, tests, seed, dict(architecture=teacher, args={}) if weights else None
-    )
-    outputs = dict(teacher=bench.judge.expected)
-    for keep in numbers(keeps):
-        student = bench.compressed('closed-form', keep).model
-        outputs[keep] = bench.judge.outputs(student)
-    picked = a_dozen(bench.judge.distances(student))
-    names = {index: class_name(path) for path, index in files.items()}
-    photos = split(files, n, tests, seed)[1]
-    pd.DataFrame(rows(photos, outputs, names, picked)).round(4).to_csv(out, index=False)
+    bench = benches(teacher, images, weights, n, tests)(seed)
+    outputs = outputs_of(bench, numbers(keeps))
+    table = rows(bench.tests, outputs, names_of(images, bench.model), a_dozen(outputs))
+    pd.DataFrame(table).round(4).to_csv(out, index=False)

@@ -124,9 +124,9 @@ class Bench:
         self.model = model
         self.arch = arch
         self.seed = seed
-        self.few, tests = split(files, n, tests, seed)
-        self.labels = torch.tensor([files[path] for path in tests])
-        few = few_shot(tests, data_config(model))
+        self.few, self.tests = split(files, n, tests, seed)
+        self.labels = torch.tensor([files[path] for path in self.tests])
+        few = few_shot(self.tests, data_config(model))
         self.judge = Judge(model, Batches(few))
         self.top1 = self.judge.scores(model, self.labels)['top1']
 
