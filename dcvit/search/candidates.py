@@ -105,7 +105,7 @@ def _add_all(contest, structures, budget, desc, progress):
         if budget.prices.total(structure) <= budget.target * 1.001:
             contest.add(name, structure)
 
-# %% ../../nbs/search/candidates.ipynb #830ca4ee
+# %% ../../nbs/search/candidates.ipynb #bbc9fff5
 @torch.no_grad()
 def search(
     contest: Contest,  # with the judge that decides
@@ -122,7 +122,7 @@ def search(
     worst = 2 * contest.measured[contest.best]
     path = drop_blocks(contest.teacher, net, budget, scout, worst, progress=progress)
     _add_all(contest, _with_dropped(net, losses, budget, path), budget, 'blocks left out', progress)
-    if fewer is not None:
+    if fewer is not None and not contest.nothing_to_gain:
         starts = [whole(net)] + [dropped.structure for dropped in path]
         _add_best(contest, _seeing_less(contest, fewer, losses, starts), scout)
     correct(contest, losses, budget, fewer, scout)

@@ -3,6 +3,8 @@
 python nbs/experiments/stages.py TEACHER.json DATA --n 50 --out nbs/results/cifar_stages.csv
 """
 
+from dataclasses import replace
+
 from common import Table, few_shot_sets, load, to_text
 from fastcore.script import Param, call_parse
 
@@ -10,25 +12,23 @@ import dcvit
 from dcvit.images.config import data_config
 from dcvit.images.measure import Judge, top1
 from dcvit.images.run import Run
+from dcvit.model.blocks import PARTS
 from dcvit.model.reading import read
-from dcvit.model.surgery import prune
 from dcvit.search.assemble import assemble
+from dcvit.search.bases import directions_of
 from dcvit.search.statistics import statistics_of, take_in
 
 
-def best_units(structure, stats):
-    "The units that statistics would keep"
-    picked = {}
-    for (i, which), stat in stats.items():
-        if structure[i].of(which):
-            picked[i, which] = stat.pick(structure[i].of(which))
-    return picked
+def unsolved(stats):
+    "Statistics that know which units are best, and nothing that weights could be solved from"
+    return {key: replace(stat, G=None) if key[1] in PARTS else stat for key, stat in stats.items()}
 
 
 def seen(model, few):
     "What reads the images, and statistics of all of them but those that check"
     run = Run(teacher=model, net=read(model), few=few)
     stats = statistics_of(run)
+    stats |= directions_of(run, stats)
     take_in(stats)
     return run, stats
 
@@ -39,7 +39,7 @@ def students(model, few, keep, seed):
     made = dcvit.compress(model, few.images or few.pixels, keep_macs=keep, **how)
     run, stats = seen(model, few)
     s = made.structure
-    bare = prune(model, s, best_units(s, stats), net=run.net)
+    bare = assemble(model, run.net, s, unsolved(stats))
     solved = assemble(model, run.net, s, stats)
     return {'surgery alone': bare, 'solved': solved, 'refit': made.model}, s
 
