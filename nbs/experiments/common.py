@@ -15,7 +15,8 @@ from dcvit.images.measure import top1
 from dcvit.model.structure import Left, Structure
 
 # structures as text: `3:192 0:76` is three heads and 192 neurons, then no mixer and 76 neurons;
-# `3x16/24:192` are heads that compare along 16 dimensions and pass on 24
+# `3x16/24:192` are heads that compare along 16 dimensions and pass on 24; at the end stands what is seen,
+# `tokens=65,33` after each block or `pixels=28`
 
 
 def _block_to_text(left):
@@ -23,8 +24,15 @@ def _block_to_text(left):
     return f'{left.mixer}{inside}:{left.mlp}'
 
 
+def _seen_to_text(structure):
+    if structure.tokens:
+        yield 'tokens=' + ','.join(map(str, structure.tokens))
+    if structure.resolution:
+        yield f'pixels={structure.resolution}'
+
+
 def to_text(structure):
-    return ' '.join(map(_block_to_text, structure.blocks))
+    return ' '.join([*map(_block_to_text, structure.blocks), *_seen_to_text(structure)])
 
 
 def _block_from_text(text):
@@ -34,8 +42,17 @@ def _block_from_text(text):
     return Left(int(heads), int(mlp), widths)
 
 
+def _seen_from_text(words):
+    seen = dict(word.split('=') for word in words)
+    tokens = tuple(numbers(seen.get('tokens', ''), int)) or None
+    resolution = int(seen['pixels']) if 'pixels' in seen else None
+    return dict(tokens=tokens, resolution=resolution)
+
+
 def from_text(text):
-    return Structure(tuple(_block_from_text(block) for block in text.split()))
+    words = text.split()
+    blocks = tuple(_block_from_text(word) for word in words if '=' not in word)
+    return Structure(blocks, **_seen_from_text(word for word in words if '=' in word))
 
 
 # what a script starts from
