@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 # %% auto #0
-__all__ = ['Call', 'watched', 'peek']
+__all__ = ['Call', 'watched', 'peek', 'first_turn']
 
 # %% ../../nbs/base/hooks.ipynb #5d47e7f1
 @dataclass
@@ -88,3 +88,19 @@ def peek(
     with watched(inputs, see, before=True), watched(outputs, see), suppress(_Enough):
         run()
     return got
+
+# %% ../../nbs/base/hooks.ipynb #c534bd97
+def first_turn(
+    run,  # function without arguments that runs the model
+    modules: dict,  # key -> module
+) -> Call:
+    "The turn of whichever module comes first; `run` is stopped in front of it"
+    turns = []
+
+    def see(call):
+        turns.append(call)
+        raise _Enough
+
+    with watched(modules, see, before=True), suppress(_Enough):
+        run()
+    return turns[0]
