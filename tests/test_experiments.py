@@ -10,6 +10,7 @@ from conftest import experiments
 from PIL import Image
 
 from dcvit.base.errors import DcvitError
+from dcvit.model.structure import Left, Structure
 
 sys.path.append(str(experiments))
 
@@ -142,8 +143,6 @@ def test_structures_as_text(seen):
     "What a table says of a structure is all that it takes to make it again"
     from common import from_text, to_text
 
-    from dcvit.model.structure import Left, Structure
-
     structure = Structure((Left(3, 192), Left(2, 0, (8, 12))), **seen)
     assert from_text(to_text(structure)) == structure
 
@@ -152,12 +151,17 @@ def test_latency_of_structures_in_a_table(tmp_path):
     "The teacher and every student once, those of `fast` as those of `closed-form`"
     import latency
 
-    tokens = '17,' * 3 + '12,' * 8 + '12'
     rows = pd.DataFrame(dict(system=['closed-form', 'fast', 'whole blocks'], length=[0, 0, 200]))
-    rows['blocks'] = ['3:192 ' * 12 + f'tokens={tokens}'] * 2 + ['3:192 ' * 6 + '0:0 ' * 6]
+    merging = '3:192 ' * 12 + 'tokens=' + ','.join(['17'] * 3 + ['12'] * 9)
+    rows['blocks'] = [merging, merging, '3:192 ' * 6 + '0:0 ' * 6]
+    rows['reached'] = [0.79684, 0.79684, 0.5003]
     table = tmp_path / 'others.csv'
     rows.assign(n=50, seed=0, keep=0.5).to_csv(table, index=False)
     latency.main('demo', str(table), str(tmp_path / 'latency.csv'), batch=64, runs=20)
     timed = pd.read_csv(tmp_path / 'latency.csv').set_index('system')
     assert [*timed.index] == ['teacher', 'closed-form', 'whole blocks']
     assert (timed.runs == 20).all()
+    rows['blocks'] = '3:192 ' * 12  # as a row without its tokens would have it
+    rows.assign(n=50, seed=0, keep=0.5).to_csv(table, index=False)
+    with pytest.raises(DcvitError, match='does not say how closed-form is made'):
+        latency.main('demo', str(table), str(tmp_path / 'latency.csv'))

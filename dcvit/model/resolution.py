@@ -111,7 +111,7 @@ def _sides(model, net, calls, least):
     largest = (side - 1) // step * step
     return [n for n in range(largest, 0, -step) if n >= least * side]
 
-# %% ../../nbs/model/resolution.ipynb #332af42b
+# %% ../../nbs/model/resolution.ipynb #07958e0d
 def resolutions(
     model: nn.Module,  # a timm model
     net: Network,  # `read(model)`
@@ -119,13 +119,12 @@ def resolutions(
 ) -> list:
     "Heights in pixels that `model` could look at, largest first; none where its blocks do not work on maps"
     stem = _stem(model)
-    sides = _sides(model, net, trace(model)[1], least)
-    if stem is None or not sides:
+    if stem is None:
         return []
     copy = copied(model)
     shrink = _shrink(copy, stem, None)
     found = []
-    for side in sides:
+    for side in _sides(model, net, trace(model)[1], least):
         shrink.size = _size(model, side)
         if _runs(copy):  # windows and tables of positions fit some sizes only
             found.append(side)

@@ -60,7 +60,7 @@ def ladders(
     rungs = tuple(dict(resolution=side) for side in resolutions(teacher, net))
     return [Ladder('pixels', rungs)] if rungs else []
 
-# %% ../../nbs/search/fewer.ipynb #a8956491
+# %% ../../nbs/search/fewer.ipynb #225c32f7
 class Fewer:
     "What structures of a teacher may see, and what they cost then"
 
@@ -105,7 +105,8 @@ class Fewer:
             return self.price(ladder.at(n, structure)) <= target
 
         last = len(ladder.rungs)
-        n = bisect_left(range(last), True, key=is_met)  # a price may take a run of the teacher
+        # prices fall from rung to rung, and one may take a run of the teacher
+        n = bisect_left(range(last), True, key=is_met)
         return ladder.at(n, structure) if n < last else None
 
 # %% ../../nbs/search/fewer.ipynb #243d4922

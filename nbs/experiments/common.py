@@ -16,7 +16,7 @@ from dcvit.model.structure import Left, Structure
 
 # structures as text: `3:192 0:76` is three heads and 192 neurons, then no mixer and 76 neurons;
 # `3x16/24:192` are heads that compare along 16 dimensions and pass on 24; at the end stands what is seen,
-# `tokens=65,33` after each block or `pixels=28`
+# `tokens=65,33` after each block or `pixels=28`; a form that another system gave the blocks is not said
 
 
 def _block_to_text(left):

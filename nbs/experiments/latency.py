@@ -10,19 +10,29 @@ from common import from_text
 from fastcore.script import call_parse
 
 import dcvit
+from dcvit.base.errors import DcvitError
 from dcvit.images.measure import latency
 from dcvit.model.reading import read
+from dcvit.model.structure import cost
 from dcvit.model.surgery import prune
+from dcvit.model.tokens import read_seeing
 from dcvit.model.tracing import input_shape
+
+
+def made(model, net, row):
+    "The student of a row; raises `DcvitError` where the row does not say all of its structure"
+    structure = from_text(row.blocks)
+    macs = cost(read_seeing(model, net, structure), structure).macs
+    if abs(macs / net.total.macs - row.reached) > 1e-3:
+        raise DcvitError(f'the table does not say how {row.system} is made at {row.keep}')
+    return prune(model, structure, net=net)
 
 
 def students(model, rows):
     "`{(system, keep): student}`; `fast` has the structures of `closed-form`"
     net = read(model)
     timed = rows[rows.system != 'fast']
-    return {
-        (r.system, r.keep): prune(model, from_text(r.blocks), net=net) for r in timed.itertuples()
-    }
+    return {(row.system, row.keep): made(model, net, row) for row in timed.itertuples()}
 
 
 def write(timed, batch, out):
