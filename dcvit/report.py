@@ -78,12 +78,11 @@ def pass_seconds(run: Run, calls: int = 3) -> float:
     ms = in_turns(dict(teacher=partial(run.teacher, x)), 0, run.device, least=calls)
     return float(ms.min()) / 1000 * len(run.few) / len(x)
 
-# %% ../nbs/report.ipynb #544dcfcb
-def _on_one_set(teacher, student, raw, batches, labels):
+# %% ../nbs/report.ipynb #38eeb57a
+def _on_one_set(student, raw, judge, labels):
     "Fidelity of a student on one set of images, after recovery and before it"
-    judge = Judge(teacher, batches)
     after = judge.scores(student, labels)
-    before = judge.scores(raw, labels)
+    before = after if raw is student else judge.scores(raw, labels)
     found = dict(images=len(judge.expected), kl=after['kl'], kl_before=before['kl'])
     if judge.classes:
         found |= dict(agreement=after['agreement'], agreement_before=before['agreement'])
@@ -92,27 +91,29 @@ def _on_one_set(teacher, student, raw, batches, labels):
         found |= dict(top1_teacher=own, top1_student=after['top1'], top1_before=before['top1'])
     return found
 
-# %% ../nbs/report.ipynb #6ac6f170
+# %% ../nbs/report.ipynb #2e270993
 def fidelity(
-    teacher,
     student,
     raw,  # the student before recovery
-    sets: dict,  # name -> `(batches, labels or None)`
+    sets: dict,  # from `image_sets`
 ) -> dict:
     "Agreement and distance from the teacher on each set of images, after and before recovery; with labels also top-1"
-    return {name: _on_one_set(teacher, student, raw, x, y) for name, (x, y) in sets.items()}
+    return {name: _on_one_set(student, raw, judge, y) for name, (judge, y) in sets.items()}
 
-# %% ../nbs/report.ipynb #61588826
+# %% ../nbs/report.ipynb #9cd96330
 def image_sets(run: Run, made: Made) -> dict:
-    "`{name: (batches, labels or None)}` of everything that a student is compared on"
+    "`{name: (what compares students with the teacher, labels or None)}` for all images that students are compared on"
+
+    def judge(images):
+        return Judge(run.teacher, Batches(images, device=run.device))
+
     if made.metric_set is None:
-        sets = dict(check=(run.batches('check'), None))
+        sets = dict(check=(made.judge or Judge(run.teacher, run.batches('check')), None))
     else:
-        few, scored = (Batches(images, device=run.device) for images in (run.few, made.metric_set))
-        sets = dict(few_shot=(few, None), metric_set=(scored, None))
+        sets = dict(few_shot=(judge(run.few), None), metric_set=(judge(made.metric_set), None))
     if run.labelled is not None:
         x, y = run.labelled
-        sets['labelled'] = Batches(x, device=run.device), y
+        sets['labelled'] = judge(x), y
     return sets
 
 # %% ../nbs/report.ipynb #756630a6
@@ -150,7 +151,7 @@ def _reached(budget, made, total):
         target=float(asked),
     )
 
-# %% ../nbs/report.ipynb #6428c669
+# %% ../nbs/report.ipynb #639c620c
 def make_report(
     run: Run,
     budget: Budget,
@@ -160,7 +161,7 @@ def make_report(
 ) -> dict:
     "All that is known about a student, as plain JSON values"
     total = cost(read_seeing(run.teacher, run.net, made.structure), made.structure)
-    found = fidelity(run.teacher, made.student, made.raw, image_sets(run, made))
+    found = fidelity(made.student, made.raw, image_sets(run, made))
     images = dict(images=len(run.few), fingerprint=run.few.fingerprint, skipped=run.few.skipped)
     return dict(
         budget=_reached(budget, made, total),

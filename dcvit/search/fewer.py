@@ -20,8 +20,8 @@ from ..model.tokens import read_seeing, schedule, shapes
 # %% auto #0
 __all__ = ['Ladder', 'ladders', 'Fewer', 'seeing_less', 'proposals']
 
-# %% ../../nbs/search/fewer.ipynb #d838ba01
-@dataclass(frozen=True)
+# %% ../../nbs/search/fewer.ipynb #62103f4b
+@dataclass(frozen=True, eq=False)
 class Ladder:
     "What structures can see, from nearly everything downwards"
 
@@ -32,10 +32,11 @@ class Ladder:
         "A structure that sees what rung `n` says"
         return replace(structure, **self.rungs[n])
 
-    def say(self, structure: Structure) -> str:
-        "What a structure on this ladder sees, in words"
+    def say(self, structure: Structure, start: Structure) -> str:
+        "What a structure on this ladder sees, in words, and whether it was narrowed since `start`"
         tokens = structure.tokens
-        return f'{tokens[-1] if tokens else structure.resolution} {self.name}'
+        narrowed = ', then the sum' if structure.blocks != start.blocks else ''
+        return f'{tokens[-1] if tokens else structure.resolution} {self.name}{narrowed}'
 
 # %% ../../nbs/search/fewer.ipynb #8f8fc3dd
 def _of_tokens(seq, blocks, shape):
@@ -60,7 +61,7 @@ def ladders(
     rungs = tuple(dict(resolution=side) for side in resolutions(teacher, net))
     return [Ladder('pixels', rungs)] if rungs else []
 
-# %% ../../nbs/search/fewer.ipynb #225c32f7
+# %% ../../nbs/search/fewer.ipynb #d93de3a5
 class Fewer:
     "What structures of a teacher may see, and what they cost then"
 
@@ -77,6 +78,11 @@ class Fewer:
         self.budget = budget
         self.ladders = ladders(teacher, net)
         self._nets = {}
+
+    @property
+    def ways(self) -> list:
+        "`(ladder, share of what has to go that seeing less is to bring)`"
+        return [*product(self.ladders, (1.0, 0.65, 0.4))]
 
     def _net(self, structure):
         seen = structure.resolution, structure.tokens
@@ -125,18 +131,13 @@ def seeing_less(
         return seen
     return replace(seen, blocks=narrow(start, fewer.at(seen)).blocks)
 
-# %% ../../nbs/search/fewer.ipynb #4d7248ac
+# %% ../../nbs/search/fewer.ipynb #d70569a9
 def proposals(
     fewer: Fewer,
     start: Structure,  # that sees everything
     narrow,  # as in `seeing_less`
-    shares: tuple = (1.0, 0.65, 0.4),  # of what has to go, that seeing less is to bring
+    ways: list,  # of `fewer.ways`
 ) -> dict:
-    "Structures that see less, by name"
-    found = {}
-    for ladder, share in product(fewer.ladders, shares):
-        seen = seeing_less(fewer, ladder, share, start, narrow)
-        if seen is not None:
-            narrowed = ', then the sum' if seen.blocks != start.blocks else ''
-            found[ladder.say(seen) + narrowed] = seen
-    return found
+    "Structures that see less, by way"
+    found = {way: seeing_less(fewer, *way, start, narrow) for way in ways}
+    return {way: seen for way, seen in found.items() if seen is not None}

@@ -45,7 +45,7 @@ class _Scout:
             self.teacher(x)
         return extra
 
-# %% ../../nbs/search/walk.ipynb #3680fd5b
+# %% ../../nbs/search/walk.ipynb #c7c2fe9a
 _some = 4  # images that say how an output reaches the state
 
 
@@ -56,14 +56,14 @@ class _Together:
         self.sets = sets
         self.owner = [(s, j) for s, batches in enumerate(sets) for j in range(len(batches))]
         scout = _Scout(teacher, net)
-        self._extra = {self.size(0): scout.run(self[0])}
-        takes_more = any(a or k for a, k in self._extra[self.size(0)].values())
+        some = self[0][:_some]
+        self._extra = {len(some): scout.run(some)}
+        takes_more = any(a or k for a, k in self._extra[len(some)].values())
         if takes_more:  # which may depend on the batch's size
-            some = self[0][:_some]
-            self._extra[len(some)] = scout.run(some)
             for j in range(len(self)):
                 if self.size(j) not in self._extra:
                     self._extra[self.size(j)] = scout.run(self[j])
+        self._least = len(some)
         self.linked = scout.linked
 
     def __len__(self):
@@ -80,7 +80,7 @@ class _Together:
 
     def extra(self, i, n):
         "Other arguments of block `i` for `n` images"
-        return self._extra.get(n, self._extra[self.size(0)])[i]
+        return self._extra.get(n, self._extra[self._least])[i]
 
 # %% ../../nbs/search/walk.ipynb #b75481da
 class Walk:
