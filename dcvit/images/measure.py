@@ -18,7 +18,8 @@ from .splits import Batches
 from .temperature import temperature
 
 # %% auto #0
-__all__ = ['classes_of', 'logits', 'distances', 'divergence', 'kl', 'top1', 'agreement', 'distance', 'Judge', 'latency']
+__all__ = ['classes_of', 'logits', 'distances', 'divergence', 'kl', 'top1', 'agreement', 'distance', 'steady_kl', 'Judge',
+           'latency']
 
 # %% ../../nbs/images/measure.ipynb #aa7fbaf7
 def classes_of(model: nn.Module) -> int:
@@ -94,7 +95,29 @@ def distance(
         return kl(teacher_out, student_out)
     return distances(teacher_out, student_out, classes).mean().item()
 
-# %% ../../nbs/images/measure.ipynb #55129685
+# %% ../../nbs/images/measure.ipynb #2aa87ce2
+def _dealt_out(
+    teacher_logits: torch.Tensor,  # `[n,classes]`
+    student_logits: torch.Tensor,  # `[n,classes]`
+) -> float:
+    "Mean KL, to second order, if the change of each image's logits had met every image"
+    p = teacher_logits.softmax(1)
+    change = student_logits - teacher_logits
+    change = change - change.mean(1, keepdim=True)  # which no softmax sees
+    square = (change.square() @ p.mean(0)).mean()
+    return max(0.0, (square - (p @ change.T).square().mean()).item() / 2)
+
+
+def steady_kl(
+    teacher_logits: torch.Tensor,  # `[n,classes]`
+    student_logits: torch.Tensor,  # `[n,classes]`
+) -> float:
+    "Geometric mean of the KL and of what it were if every change had met every image"
+    each = kl, _dealt_out
+    own, every = (distance(teacher_logits, student_logits) for distance in each)
+    return (own * every) ** 0.5
+
+# %% ../../nbs/images/measure.ipynb #9e337cf8
 class Judge:
     "Compares students with the teacher on some images"
 
@@ -103,10 +126,12 @@ class Judge:
         teacher: nn.Module,  # eval mode
         images,  # normalised images `[n,c,h,w]`, or `Batches` of them
         tempered: bool = False,  # compare at the student's best temperature
+        steady: bool = False,  # losses vary less where images are few, and are no KL
     ):
         self.images = images
         self.classes = classes_of(teacher)
         self.tempered = tempered
+        self.steady = steady
         self.expected = logits(teacher, images)
 
     def outputs(self, student: nn.Module, first: int = 0) -> torch.Tensor:
@@ -125,7 +150,10 @@ class Judge:
 
     def loss(self, student: nn.Module, first: int = 0) -> float:
         "Distance of the student's outputs from the teacher's; lower is better"
-        return distance(self.expected, self.compared(student, first), self.classes)
+        out = self.compared(student, first)
+        if self.steady and self.classes > 1:
+            return steady_kl(self.expected, out)
+        return distance(self.expected, out, self.classes)
 
 # %% ../../nbs/images/measure.ipynb #f70111e0
 @patch

@@ -30,7 +30,7 @@ class Found:
     loss: float  # of the assembled student on the judge's images
     candidates: list  # `(name, loss)` of all candidates
 
-# %% ../../nbs/search/contest.ipynb #0a8002ba
+# %% ../../nbs/search/contest.ipynb #2c3995df
 @dataclass
 class Contest:
     "Structures that were put together and measured"
@@ -48,9 +48,9 @@ class Contest:
         "Puts students together"
         return Assembler(self.teacher, self.net, self.stats)
 
-    def loss(self, structure: Structure, judge: Judge = None) -> float:
+    def loss(self, structure: Structure) -> float:
         "Loss of the student with this structure, on the judge's images"
-        return loss_of(structure, self.assembler, judge or self.judge)
+        return loss_of(structure, self.assembler, self.judge)
 
     def add(self, name: str, structure: Structure):
         "Measure a candidate"

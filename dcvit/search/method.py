@@ -22,14 +22,14 @@ from ..paper.invert import InversionNumbers
 # %% auto #0
 __all__ = ['SearchRecipe', 'by_search']
 
-# %% ../../nbs/search/method.ipynb #7a2ec165
+# %% ../../nbs/search/method.ipynb #d025ec0c
 from ..paper.mimic import MimicNumbers
 from .assemble import assemble
 from .bases import Heads
 from .candidates import search
 from .contest import Contest
 from .fewer import Fewer
-from .folds import cross_fitted, folds
+from .folds import cross_fitted, dealt, folds, without
 from .gradients import relative_rates
 from .latency import meet
 from .losses import loss_table, probe
@@ -84,8 +84,8 @@ class SearchRecipe(Recipe, InversionNumbers, MimicNumbers):
     def make(self, run, budget):
         return by_search(run, budget, self)
 
-# %% ../../nbs/search/method.ipynb #aa0e0dc9
-_scouted = 32  # choosing images that proposals are measured on
+# %% ../../nbs/search/method.ipynb #c6d66db0
+_scouted = 32  # images that proposals are measured on
 
 
 class _Finder:
@@ -114,34 +114,39 @@ class _Finder:
 
     def take_in(self):
         "Take in the images that were held back"
-        vars(self).pop('many', None)  # which still holds the covariances without them
+        for name in ('many', 'scout'):  # which still hold the covariances without them
+            vars(self).pop(name, None)
         take_in(self.stats)
 
-    def _on(self, images):
-        how = dict(tempered=True, half=self.run.half)
+    def _on(self, idx):
+        images = Batches(self.run.few, idx, device=self.run.device)
+        how = dict(tempered=True, half=self.run.half, steady=True)
         return Replay(self.run.teacher, self.run.net, images, **how)
 
     @cached_property
     def judge(self):
         "Compares students with the teacher on the choosing images"
-        return self._on(self.run.batches('choose'))
+        return self._on(self.run.few.splits.choose)
 
     @cached_property
     def scout(self):
-        "Compares students with the teacher on up to 32 of the choosing images"
-        choose = self.run.few.splits.choose
-        if len(choose) <= _scouted:
-            return self.judge
-        some = choose[spread(len(choose), _scouted)]
-        return self._on(Batches(self.run.few, some, device=self.run.device))
+        "Puts students together without a set of the images that fit, and compares them on up to 32 of those"
+        run = self.run
+        *fit, choose = dealt(run.few.splits)
+        if len(fit) == 1:  # a single image
+            idx, stats = choose, self.many
+        else:
+            idx, stats = fit[-1], for_many(without(self.stats, len(fit) - 1))
+        judge = self._on(idx[spread(len(idx), _scouted)])
+        return Contest(run.teacher, run.net, stats, judge)
 
     @cached_property
     def table(self):
         "The loss table"
         run = self.run
-        table = loss_table(
-            run.net, self.stats, probe(run.teacher, run.net, self.many, self.scout, run.progress)
-        )
+        scout = self.scout
+        probed = probe(run.teacher, run.net, scout.stats, scout.judge, run.progress)
+        table = loss_table(run.net, self.stats, probed)
         run.clock('loss table')
         return table
 
@@ -160,12 +165,11 @@ class _Finder:
     def _settled(self, contest):
         "The best candidate; with few images, of those that came close, by folds"
         finalists = contest.finalists()
-        told_apart = len(self.sets) == 2
-        if told_apart or contest.nothing_to_gain or len(finalists) == 1:
+        if contest.nothing_to_gain or len(finalists) == 1:
             return finalists[0]
         known = [contest.measured[structure] for structure in finalists]
         lost = cross_fitted(self.run, self.stats, self.sets, finalists, known)
-        return min(lost, key=lost.get)
+        return finalists[lost.index(min(lost))]
 
 # %% ../../nbs/search/method.ipynb #b24fc12f
 def _structure(run, budget, recipe, finder):

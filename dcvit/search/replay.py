@@ -53,7 +53,7 @@ def first_changed(net: Network, structure: Structure) -> int:
         return 0
     return min(changed(net, structure), default=len(net))
 
-# %% ../../nbs/search/replay.ipynb #d8595972
+# %% ../../nbs/search/replay.ipynb #3db80edc
 class Replay(Judge):
     "Compares students with the teacher on some images, each from the first block that differs"
 
@@ -65,11 +65,13 @@ class Replay(Judge):
         most_mb: float = 4096,  # of disk for states; beyond it, students run from the start
         tempered: bool = False,  # compare at the student's best temperature
         half: bool = False,  # bfloat16 autocast, for the teacher and for students
+        steady: bool = False,  # as in `Judge`
     ):
         self.images = images
         self.net = net
         self.classes = classes_of(teacher)
         self.tempered = tempered
+        self.steady = steady
         self.half = half
         self._states = Spool(images.device)
         self._shapes = {}
@@ -145,14 +147,14 @@ def outputs(
     with _stand_ins(student, self.net, first) as stand_ins:
         return torch.cat([self._run(student, stand_ins, j) for j in range(len(self.images))])
 
-# %% ../../nbs/search/replay.ipynb #d51f90cd
+# %% ../../nbs/search/replay.ipynb #9029d4ba
 @patch
 def around(
     self: Replay,
     student: nn.Module,  # not changed
 ) -> Replay:
     "The same comparison, of students that are this one up to some block"
-    how = dict(tempered=self.tempered, half=self.half)
+    how = dict(tempered=self.tempered, half=self.half, steady=self.steady)
     other = Replay(student, self.net, self.images, **how)
     other.expected = self.expected
     return other
