@@ -18,8 +18,7 @@ from .splits import Batches
 from .temperature import temperature
 
 # %% auto #0
-__all__ = ['classes_of', 'logits', 'distances', 'divergence', 'kl', 'top1', 'agreement', 'distance', 'steady_kl', 'Judge',
-           'latency']
+__all__ = ['classes_of', 'logits', 'distances', 'divergence', 'kl', 'top1', 'agreement', 'distance', 'Judge', 'latency']
 
 # %% ../../nbs/images/measure.ipynb #aa7fbaf7
 def classes_of(model: nn.Module) -> int:
@@ -95,7 +94,7 @@ def distance(
         return kl(teacher_out, student_out)
     return distances(teacher_out, student_out, classes).mean().item()
 
-# %% ../../nbs/images/measure.ipynb #2aa87ce2
+# %% ../../nbs/images/measure.ipynb #c5d0fadc
 def _dealt_out(
     teacher_logits: torch.Tensor,  # `[n,classes]`
     student_logits: torch.Tensor,  # `[n,classes]`
@@ -108,7 +107,7 @@ def _dealt_out(
     return max(0.0, (square - (p @ change.T).square().mean()).item() / 2)
 
 
-def steady_kl(
+def _steady_kl(
     teacher_logits: torch.Tensor,  # `[n,classes]`
     student_logits: torch.Tensor,  # `[n,classes]`
 ) -> float:
@@ -117,7 +116,7 @@ def steady_kl(
     own, every = (distance(teacher_logits, student_logits) for distance in each)
     return (own * every) ** 0.5
 
-# %% ../../nbs/images/measure.ipynb #9e337cf8
+# %% ../../nbs/images/measure.ipynb #35f81919
 class Judge:
     "Compares students with the teacher on some images"
 
@@ -152,7 +151,7 @@ class Judge:
         "Distance of the student's outputs from the teacher's; lower is better"
         out = self.compared(student, first)
         if self.steady and self.classes > 1:
-            return steady_kl(self.expected, out)
+            return _steady_kl(self.expected, out)
         return distance(self.expected, out, self.classes)
 
 # %% ../../nbs/images/measure.ipynb #f70111e0
