@@ -154,13 +154,13 @@ def _added(total, sums):
             total[key] = more
     return total
 
-# %% ../../nbs/search/statistics.ipynb #19800714
+# %% ../../nbs/search/statistics.ipynb #bc424de5
 def statistics(
     teacher: nn.Module,  # eval mode; not changed
     net: Network,  # `read(teacher)`
     sets: list,  # of images, in `Batches`; the last chooses the ridge and is held back, see `take_in`
     widest: int = 4096,  # parts with wider inputs get no covariance
-    beside=nullcontext,  # makes a context in which the teacher sees those that fit
+    beside=None,  # makes a context in which the teacher sees those that fit
 ) -> dict:
     "`{(block index, 'mixer' or 'mlp'): Stat}` for every part with units to choose from"
     chosen = _with_units(teacher, net)
@@ -172,7 +172,7 @@ def statistics(
     for n, batches in enumerate(sets):
         held_back = n == len(sets) - 1
         fit = _added(fit, choose)
-        with nullcontext() if held_back else beside():
+        with beside() if beside and not held_back else nullcontext():
             choose = _collect(teacher, layers, batches, widest, origins)
         for key, sums in choose.items():
             said[key].append(Inputs(spool, (n, *key), *sums.centred(), sums.n))
