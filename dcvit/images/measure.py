@@ -94,7 +94,7 @@ def distance(
         return kl(teacher_out, student_out)
     return distances(teacher_out, student_out, classes).mean().item()
 
-# %% ../../nbs/images/measure.ipynb #c5d0fadc
+# %% ../../nbs/images/measure.ipynb #cca35d32
 def _dealt_out(
     teacher_logits: torch.Tensor,  # `[n,classes]`
     student_logits: torch.Tensor,  # `[n,classes]`
@@ -112,8 +112,8 @@ def _steady_kl(
     student_logits: torch.Tensor,  # `[n,classes]`
 ) -> float:
     "Geometric mean of the KL and of what it were if every change had met every image"
-    each = kl, _dealt_out
-    own, every = (distance(teacher_logits, student_logits) for distance in each)
+    own = kl(teacher_logits, student_logits)
+    every = _dealt_out(teacher_logits, student_logits)
     return (own * every) ** 0.5
 
 # %% ../../nbs/images/measure.ipynb #35f81919

@@ -88,7 +88,7 @@ class _Sums:
         A, B, mean = (value / self.n for value in self.values)
         return A, B - mean.unsqueeze(-1) * mean.unsqueeze(-2)
 
-# %% ../../nbs/search/bases.ipynb #22a7d892
+# %% ../../nbs/search/bases.ipynb #b5231bdd
 def _inside(matrix, heads):
     "The blocks on the diagonal of a matrix, one for each head `[h,w,w]`"
     w = len(matrix) // heads
@@ -104,14 +104,14 @@ class Heads:
         net: Network,  # `read(teacher)`
     ):
         blocks = [block for block in net.blocks if block.mixer.widths]
-        self._attentions = {
+        self.attentions = {
             b.index: teacher.get_submodule(f'{b.name}.{b.spec.attn}') for b in blocks
         }
-        self._sums = {i: _Sums(attn) for i, attn in self._attentions.items()}
+        self._sums = {i: _Sums(attn) for i, attn in self.attentions.items()}
 
     def watched(self):
         "A context in which the queries and keys of what the teacher is given are taken in"
-        layers = {i: attn.qkv for i, attn in self._attentions.items()}
+        layers = {i: attn.qkv for i, attn in self.attentions.items()}
         return watched(layers, lambda call: self._sums[call.key].add(call.output))
 
     def directions(
@@ -120,7 +120,7 @@ class Heads:
     ) -> dict:
         "`{(block index, 'qk' or 'v'): Directions}` where weights can be solved, too"
         found = {}
-        for i, attn in self._attentions.items():
+        for i, attn in self.attentions.items():
             stat = stats.get((i, 'mixer'))
             if stat is not None and stat.G is not None:
                 W = weights_of(attn.proj).unflatten(0, (attn.num_heads, -1))
@@ -128,7 +128,7 @@ class Heads:
                 found[i, 'v'] = _to_pass_on(_inside(stat.G, attn.num_heads), W)
         return found
 
-# %% ../../nbs/search/bases.ipynb #347394c5
+# %% ../../nbs/search/bases.ipynb #a14482d7
 @torch.no_grad()
 def directions(
     teacher: nn.Module,  # eval mode; not changed
@@ -138,10 +138,9 @@ def directions(
 ) -> dict:
     "`{(block index, 'qk' or 'v'): Directions}` where heads can be narrowed"
     heads = Heads(teacher, net)
-    if any(block.mixer.widths for block in net.blocks):
-        with heads.watched():
-            for x in images:
-                teacher(x)
+    with heads.watched():
+        for x in images if heads.attentions else ():
+            teacher(x)
     return heads.directions(stats)
 
 
