@@ -45,6 +45,15 @@ def _from_table(net, losses, budget):
         found['sum of loss, wide heads'] = best(net, _with_wide_heads(losses), budget)
     return found
 
+# %% ../../nbs/search/candidates.ipynb #60931233
+def _missed(net, losses):
+    "Loss without each block, by the table"
+    parts = {block.index: [] for block in net.blocks}
+    for (i, which), table in losses.items():
+        if which not in WIDTHS:
+            parts[i].append(table[0])
+    return {i: sum(lost) for i, lost in parts.items()}
+
 # %% ../../nbs/search/candidates.ipynb #f2412093
 def _with_dropped(net, losses, budget, path):
     "Structures from the steps of leaving out blocks, by name"
@@ -74,28 +83,27 @@ def _controls(net, losses, budget):
             pass
     return found
 
-# %% ../../nbs/search/candidates.ipynb #1fc435d4
-def _starts(net, losses, path):
-    "`(table, structure, words for it)` of what may also see less"
-    yield losses, whole(net), ''
-    if _knows_widths(losses):
-        yield _with_wide_heads(losses), whole(net), ', wide heads'
+# %% ../../nbs/search/candidates.ipynb #b89ba34c
+def _starts(net, path):
+    "`(structure, words for it)` of what may also see less"
+    yield whole(net), ''
     for n, dropped in enumerate(path, 1):
-        yield losses, dropped.structure, f', {n} blocks left out'
+        yield dropped.structure, f', {n} blocks left out'
 
 
 def _narrowed(net, losses, structure, budget):
     return best(net, without_blocks(losses, structure), budget)
 
-# %% ../../nbs/search/candidates.ipynb #89923044
+# %% ../../nbs/search/candidates.ipynb #f5b80a32
 _tried = 2  # ways of seeing less from every start: those that were best from the first
 
 
 def _seeing_less(scout, fewer, losses, path):
     "What candidates that see less lose on the scout's images: `{structure: (loss, name)}`"
     found, ways = {}, fewer.ways
-    for table, start, words in _starts(scout.net, losses, path):
-        seen = proposals(fewer, start, partial(_narrowed, scout.net, table), ways)
+    narrow = partial(_narrowed, scout.net, losses)
+    for start, words in _starts(scout.net, path):
+        seen = proposals(fewer, start, narrow, ways)
         for (ladder, _), structure in seen.items():
             if structure not in found:
                 name = ladder.say(structure, start) + words
@@ -118,7 +126,7 @@ def _add_all(contest, structures, budget, desc, progress):
         if budget.prices.total(structure) <= budget.target * 1.001:
             contest.add(name, structure)
 
-# %% ../../nbs/search/candidates.ipynb #1ae44987
+# %% ../../nbs/search/candidates.ipynb #e710deb9
 @torch.no_grad()
 def search(
     contest: Contest,  # with the judge that decides
@@ -133,7 +141,8 @@ def search(
     proposals = _from_table(net, losses, budget) | _controls(net, losses, budget)
     _add_all(contest, proposals, budget, 'candidates', progress)
     worst = 2 * scout.loss(contest.best)
-    path = drop_blocks(contest.teacher, net, budget, scout.judge, worst, progress=progress)
+    how = dict(worst=worst, missed=_missed(net, losses), progress=progress)
+    path = drop_blocks(contest.assembler.teacher, net, budget, scout.judge, **how)
     _add_all(contest, _with_dropped(net, losses, budget, path), budget, 'blocks left out', progress)
     if fewer is not None and not contest.nothing_to_gain:
         _add_best(contest, _seeing_less(scout, fewer, losses, path))

@@ -42,7 +42,16 @@ def _restored(net, structure, i, kind):
         return structure.set(i, replace(structure[i], widths=None))
     return structure.set_part(i, kind, net.blocks[i].part(kind).units)
 
-# %% ../../nbs/search/corrections.ipynb #68c8e2e4
+# %% ../../nbs/search/corrections.ipynb #476e20fa
+_looked_at = 16  # parts, those that lose most
+
+
+def _losing_most(lost):
+    "Those parts that lose most"
+    keys = sorted(lost, key=lost.get, reverse=True)[:_looked_at]
+    return {key: lost[key] for key in keys}
+
+# %% ../../nbs/search/corrections.ipynb #89854c21
 def in_company(
     scout: Contest,  # whose judge is a `Replay`
     structure: Structure,
@@ -53,7 +62,7 @@ def in_company(
     near = scout.judge.around(student)
     together = near.loss(student, len(scout.net))
     factors = {}
-    for (i, kind), alone in _alone(structure, losses).items():
+    for (i, kind), alone in _losing_most(_alone(structure, losses)).items():
         whole_part = _restored(scout.net, structure, i, kind)
         saved = together - near.loss(scout.assembler.student(whole_part), i)
         factors[i, kind] = float(np.clip(saved / alone, 0.1, 10))

@@ -63,7 +63,7 @@ class Dropped:
     structure: Structure
     loss: float
 
-# %% ../../nbs/search/dropping.ipynb #6c468b68
+# %% ../../nbs/search/dropping.ipynb #d694f797
 @torch.no_grad()
 def drop_blocks(
     teacher: nn.Module,  # eval mode; not changed
@@ -71,15 +71,16 @@ def drop_blocks(
     budget: Budget,
     judge: Judge,  # compares students with the teacher; a `Replay` saves time
     worst: float = float('inf'),  # stop once this much is lost
-    most: int = 5,  # blocks that are tried in each step after the first
+    most: int = 5,  # blocks that are tried in each step, once it is known who is promising
+    missed: dict = None,  # loss without each block, roughly, by index; None: the first step tries all
     progress: bool = True,
 ) -> list:
     "`Dropped` after each step, until the budget is met or `worst` is passed"
-    dropping = _Dropping(Assembler(teacher, net, {}), judge)
+    dropping = _Dropping(Assembler(teacher, net, {}), judge, dict(missed or {}))
     structure, path = whole(net), []
     bar = tqdm(desc='blocks dropped', disable=not progress)
     while budget.prices.total(structure) > budget.target:
-        step = dropping.step(structure, most if path else len(net))
+        step = dropping.step(structure, most if dropping.missed else len(net))
         if step is None:
             break
         loss, structure = step

@@ -63,7 +63,7 @@ def _stage(run, name, student, work):
     run.clock(name)
     return said
 
-# %% ../../nbs/search/recovery.ipynb #86796014
+# %% ../../nbs/search/recovery.ipynb #18cdd75d
 def recover(
     student: nn.Module,  # changed
     run: Run,
@@ -79,5 +79,6 @@ def recover(
         fewer_pixels = structure.resolution is not None
         trained = partial(by_gradient, student, run, recipe, judge, in_a_hurry=fewer_pixels)
         notes['gradients'] = _stage(run, 'mimic', student, trained)
-    notes['temperature'] = temper(student, Judge(run.teacher, run.batches('choose')), judge)
+    choose = Judge(run.teacher, run.batches('choose'), half=run.half)
+    notes['temperature'] = temper(student, choose, judge)
     run.clock('temperature')
