@@ -46,7 +46,7 @@ def nothing_to_gain(
     "Whether predictions are as good as the teacher's"
     return classes > 0 and kl < near
 
-# %% ../../nbs/images/best.ipynb #d94324b1
+# %% ../../nbs/images/best.ipynb #eac82eb5
 class Best:
     "The weights with which a student came closest to the teacher"
 
@@ -72,8 +72,9 @@ class Best:
         return distances(expected, out, self.judge.classes), shared
 
     def _is_better(self, found, shared):
-        closer = bool(found.mean() < self.distances.mean())
-        return closer and (len(found) < few_to_judge or shared >= self.shared)
+        if len(found) >= few_to_judge and shared < self.shared:
+            return is_clearly_closer(self.distances, found)
+        return bool(found.mean() < self.distances.mean())
 
     def see(self) -> bool:
         "Look at the student now; returns whether it is the best so far"

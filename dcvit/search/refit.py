@@ -91,11 +91,11 @@ def _refit_block(walk, i):
             said.append((i, which, *_solve(walk, i, which)))
     return said
 
-# %% ../../nbs/search/refit.ipynb #64461cd6
+# %% ../../nbs/search/refit.ipynb #c8330976
 def _walk_through(walk, best, progress):
     "Solve layer by layer, front to back, while predictions do not get worse; returns what is said of those that stay"
     first, end = best.first, len(walk.net)
-    looks = {first + round((end - first) * part / 3) - 1 for part in (1, 2, 3)}
+    looks = {first + round((end - first) * part / 4) - 1 for part in (1, 2, 3, 4)}
     said, kept = [], []
     for i in tqdm(range(first, end), desc='refit', disable=not progress):
         if i == first or i not in walk.linked:
