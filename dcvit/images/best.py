@@ -46,7 +46,7 @@ def nothing_to_gain(
     "Whether predictions are as good as the teacher's"
     return classes > 0 and kl < near
 
-# %% ../../nbs/images/best.ipynb #eac82eb5
+# %% ../../nbs/images/best.ipynb #9df5ef2e
 class Best:
     "The weights with which a student came closest to the teacher"
 
@@ -59,8 +59,8 @@ class Best:
         self.student = student
         self.judge = judge
         self.first = first
+        self.start = None  # distances and percentage of shared predictions at the start
         self.distances = None  # of each image, for the best student
-        self.shared = 0.0
         self.weights = None
         self.see()
 
@@ -72,8 +72,10 @@ class Best:
         return distances(expected, out, self.judge.classes), shared
 
     def _is_better(self, found, shared):
-        if len(found) >= few_to_judge and shared < self.shared:
-            return is_clearly_closer(self.distances, found)
+        distances, shared_before = self.start
+        fewer = len(found) >= few_to_judge and shared < shared_before
+        if fewer and not is_clearly_closer(distances, found):
+            return False
         return bool(found.mean() < self.distances.mean())
 
     def see(self) -> bool:
@@ -81,11 +83,13 @@ class Best:
         if self.judge is None:
             return True
         found, shared = self._look()
-        better = self.distances is None or self._is_better(found, shared)
         self.last = found.mean().item()
+        first = self.start is None
+        if first:
+            self.start = found, shared
+        better = first or self._is_better(found, shared)
         if better:
             self.distances = found
-            self.shared = shared
             self.weights = {k: v.detach().clone() for k, v in self.student.state_dict().items()}
         return better
 
