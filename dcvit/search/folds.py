@@ -88,19 +88,19 @@ class Folds:
         last = len(self.sets) - 1
         return self._contest(last, self.sets[last])
 
-# %% ../../nbs/search/folds.ipynb #d0f25e83
+# %% ../../nbs/search/folds.ipynb #eed083b2
 @patch
 def jury(self: Folds):
-    "Contests on other images one after another; those that take less work come first"
+    "Contests on other images one after another; those of the scout come last"
     last = len(self.sets) - 1
     scouted = torch.cat(self.scout.judge.images.parts)
     own = self.sets[last]
     rest = own[~torch.isin(own, scouted)]
     if len(rest):
         yield self._contest(last, rest, most_mb=0)
-    yield self.scout
     for k, idx in enumerate(self.sets[:last]):
         yield self._contest(k, idx, most_mb=0)
+    yield self.scout
 
 # %% ../../nbs/search/folds.ipynb #8f02003f
 @torch.no_grad()
