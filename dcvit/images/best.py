@@ -46,7 +46,7 @@ def nothing_to_gain(
     "Whether predictions are as good as the teacher's"
     return classes > 0 and kl < near
 
-# %% ../../nbs/images/best.ipynb #9df5ef2e
+# %% ../../nbs/images/best.ipynb #3bbebbec
 class Best:
     "The weights with which a student came closest to the teacher"
 
@@ -84,10 +84,8 @@ class Best:
             return True
         found, shared = self._look()
         self.last = found.mean().item()
-        first = self.start is None
-        if first:
-            self.start = found, shared
-        better = first or self._is_better(found, shared)
+        better = self.start is None or self._is_better(found, shared)
+        self.start = self.start or (found, shared)
         if better:
             self.distances = found
             self.weights = {k: v.detach().clone() for k, v in self.student.state_dict().items()}

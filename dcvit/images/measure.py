@@ -25,20 +25,18 @@ def classes_of(model: nn.Module) -> int:
     "How many classes a timm model tells apart; 0 for a backbone without a head"
     return getattr(model, 'num_classes', 1)
 
-# %% ../../nbs/images/measure.ipynb #e6065712
+# %% ../../nbs/images/measure.ipynb #500a3f02
 @torch.no_grad()
 def logits(
     model: nn.Module,  # eval mode
     images,  # normalised images `[n,c,h,w]`, or `Batches` of them
     batch: int = 256,  # images per pass, where they come as one tensor and are small
-    half: bool = False,  # bfloat16 autocast
 ) -> torch.Tensor:
     "Outputs of `model` for all images, on the CPU in float32"
     p = next(model.parameters())
     if isinstance(images, torch.Tensor):
         images = Batches(images, size=batch, device=p.device)
-    with torch.autocast(p.device.type, torch.bfloat16, enabled=half):
-        return torch.cat([model(x.to(p.device, p.dtype)).float().cpu() for x in images])
+    return torch.cat([model(x.to(p.device, p.dtype)).float().cpu() for x in images])
 
 # %% ../../nbs/images/measure.ipynb #05b34eee
 def distances(
@@ -118,7 +116,7 @@ def _steady_kl(
     every = _dealt_out(teacher_logits, student_logits)
     return (own * every) ** 0.5
 
-# %% ../../nbs/images/measure.ipynb #6a7eae68
+# %% ../../nbs/images/measure.ipynb #e76019cf
 class Judge:
     "Compares students with the teacher on some images"
 
@@ -128,22 +126,20 @@ class Judge:
         images,  # normalised images `[n,c,h,w]`, or `Batches` of them
         tempered: bool = False,  # compare at the student's best temperature
         steady: bool = False,  # losses vary less where images are few, and are no KL
-        half: bool = False,  # bfloat16 autocast, for the teacher and for students
     ):
         self.images = images
         self.classes = classes_of(teacher)
         self.tempered = tempered
         self.steady = steady
-        self.half = half
         self.expected = self._of_teacher(teacher)
 
     def _of_teacher(self, teacher):
         "The teacher's outputs"
-        return logits(teacher, self.images, half=self.half)
+        return logits(teacher, self.images)
 
     def outputs(self, student: nn.Module, first: int = 0) -> torch.Tensor:
         "The student's outputs; `first` tells the block before which it is still the teacher, for judges that care"
-        return logits(student, self.images, half=self.half)
+        return logits(student, self.images)
 
     def compared(self, student: nn.Module, first: int = 0) -> torch.Tensor:
         "The student's outputs as they are compared: at its best temperature, where that is asked for"

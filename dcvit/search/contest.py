@@ -28,16 +28,14 @@ class Found:
     loss: float  # of the assembled student on the judge's images
     candidates: list  # `(name, loss)` of all candidates
 
-# %% ../../nbs/search/contest.ipynb #7d501d91
+# %% ../../nbs/search/contest.ipynb #80f53701
 @dataclass
 class Contest:
     "Structures that were put together and measured"
 
     assembler: Assembler  # puts students together
     judge: Judge  # compares students with the teacher; a `Replay` saves time
-    known: dict = field(
-        default_factory=dict
-    )  # losses, also from earlier contests with the same judge
+    known: dict = field(default_factory=dict)  # losses; earlier ones may be given
     measured: dict = field(default_factory=dict)  # structure -> loss
     names: list = field(default_factory=list)  # `(name, structure)` of all candidates
 

@@ -54,7 +54,7 @@ def judge_on(
     how = dict(tempered=True, half=run.half, steady=True) | how
     return Replay(run.teacher, run.net, images, **how)
 
-# %% ../../nbs/search/folds.ipynb #555cda70
+# %% ../../nbs/search/folds.ipynb #e22aa0ef
 _at_a_time = 32  # images that proposals are measured on, and that join for each verdict of the jury
 
 
@@ -69,37 +69,33 @@ class Folds:
         self.run = run
         self.stats = stats
         self.sets = dealt(run.few.splits)[:-1]
-        self._assemblers = {}
 
     def _assembler(self, k):
         "Puts students together without the images of set `k`"
-        if k not in self._assemblers:
-            stats = for_many(without(self.stats, k))
-            self._assemblers[k] = Assembler(self.run.teacher, self.run.net, stats)
-        return self._assemblers[k]
+        stats = for_many(without(self.stats, k))
+        return Assembler(self.run.teacher, self.run.net, stats)
 
-    def _contest(self, k, idx, **how):
+    def _contest(self, assembler, idx, **how):
         idx = idx[spread(len(idx), _at_a_time)]
-        return Contest(self._assembler(k), judge_on(self.run, idx, **how))
+        return Contest(assembler, judge_on(self.run, idx, **how))
 
     @cached_property
     def scout(self) -> Contest:
         "On images of the last set"
         last = len(self.sets) - 1
-        return self._contest(last, self.sets[last])
+        return self._contest(self._assembler(last), self.sets[last])
 
-# %% ../../nbs/search/folds.ipynb #eed083b2
+# %% ../../nbs/search/folds.ipynb #be21ed57
 @patch
 def jury(self: Folds):
     "Contests on other images one after another; those of the scout come last"
-    last = len(self.sets) - 1
+    *others, own = self.sets
     scouted = torch.cat(self.scout.judge.images.parts)
-    own = self.sets[last]
     rest = own[~torch.isin(own, scouted)]
     if len(rest):
-        yield self._contest(last, rest, most_mb=0)
-    for k, idx in enumerate(self.sets[:last]):
-        yield self._contest(k, idx, most_mb=0)
+        yield self._contest(self.scout.assembler, rest, most_mb=0)
+    for k, idx in enumerate(others):
+        yield self._contest(self._assembler(k), idx, most_mb=0)
     yield self.scout
 
 # %% ../../nbs/search/folds.ipynb #8f02003f

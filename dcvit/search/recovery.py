@@ -63,7 +63,7 @@ def _stage(run, name, student, work):
     run.clock(name)
     return said
 
-# %% ../../nbs/search/recovery.ipynb #d2a87ed5
+# %% ../../nbs/search/recovery.ipynb #86796014
 def recover(
     student: nn.Module,  # changed
     run: Run,
@@ -79,6 +79,5 @@ def recover(
         fewer_pixels = structure.resolution is not None
         trained = partial(by_gradient, student, run, recipe, judge, in_a_hurry=fewer_pixels)
         notes['gradients'] = _stage(run, 'mimic', student, trained)
-    choose = Judge(run.teacher, run.batches('choose'))
-    notes['temperature'] = temper(student, choose, judge)
+    notes['temperature'] = temper(student, Judge(run.teacher, run.batches('choose')), judge)
     run.clock('temperature')

@@ -53,7 +53,7 @@ def first_changed(net: Network, structure: Structure) -> int:
         return 0
     return min(changed(net, structure), default=len(net))
 
-# %% ../../nbs/search/replay.ipynb #15a94354
+# %% ../../nbs/search/replay.ipynb #cb2b2eb6
 class Replay(Judge):
     "Compares students with the teacher on some images, each from the first block that differs"
 
@@ -63,9 +63,11 @@ class Replay(Judge):
         net: Network,
         images: Batches,
         most_mb: float = 4096,  # of disk for states; beyond it, students run from the start
-        **how,  # `tempered`, `steady`, `half`, as in `Judge`
+        half: bool = False,  # bfloat16 autocast, for the teacher and for students
+        **how,  # `tempered` and `steady`, as in `Judge`
     ):
         self.net = net
+        self.half = half
         self._states = Spool(images.device)
         self._shapes = {}
         self._room = most_mb * 1e6
